@@ -1,0 +1,134 @@
+"""`make test`: every notebook is one test, then four checks of what is generated from them.
+
+Ends with "N passed, M failed" and exits non-zero when something failed. `check.py 02_ngr 22_viz` runs only these
+notebooks, `check.py --checks` only the checks. Two at a time, one thread each: the same on a laptop and in CI."""
+import argparse, filecmp, os, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 600  # seconds a test may take
+THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+ENV = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+       "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+RUN_ONE = """
+import sys
+from pathlib import Path
+from nbdev.config import get_config
+from nbdev.test import test_nb
+ok, _ = test_nb(Path(sys.argv[1]), skip_flags=get_config().tst_flags.split(), basepath=get_config().config_path)
+sys.exit(not ok)
+"""
+WHEEL_TEST = """
+import importlib, pkgutil, sys, time
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('nbdev', 'fastcore', 'execnb'): raise ImportError(f'ipcv must not need {name}')
+sys.meta_path.insert(0, Refuse()); sys.path.insert(0, sys.argv[1])
+start = time.perf_counter(); import ipcv; took = time.perf_counter() - start
+assert ipcv.__file__.startswith(sys.argv[1]), ipcv.__file__
+assert took < 1, f'import ipcv took {took:.2f} s'
+heavy = {'torch', 'transformers'} & set(sys.modules)
+assert not heavy, f'import ipcv loads {heavy}'
+for m in pkgutil.walk_packages(ipcv.__path__, 'ipcv.'): importlib.import_module(m.name)
+"""
+
+
+def call(*command, **kw):
+    "Run a command; its output, and an exception with that output when it fails"
+    try: done = subprocess.run([sys.executable, *map(str, command)], env=ENV, text=True, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT, **kw)
+    except subprocess.TimeoutExpired as e:
+        shown = e.stdout.decode(errors="replace") if isinstance(e.stdout, bytes) else e.stdout or ""
+        raise RuntimeError(f"{shown}\nstopped after {LIMIT} s") from None
+    if done.returncode: raise RuntimeError(done.stdout.strip() or f"exit status {done.returncode}")
+    return done.stdout
+
+
+def copy(tmp):
+    "The project without what is built, so that a check changes nothing here"
+    skip = shutil.ignore_patterns(".git", ".venv", "results", "__pycache__", "_proc", "_docs", "build", "dist", "*.egg-info")
+    return Path(shutil.copytree(ROOT, Path(tmp) / "copy", ignore=skip, symlinks=True))
+
+
+def same(there, here, pattern):
+    "Raise with the names of the files that are not the same in two folders"
+    names = {p.relative_to(d).as_posix() for d in (there, here) for p in d.rglob(pattern) if "__pycache__" not in p.parts}
+    bad = [n for n in sorted(names) if not ((there / n).exists() and (here / n).exists()
+                                            and filecmp.cmp(there / n, here / n, shallow=False))]
+    if bad: raise RuntimeError(f"out of date: {', '.join(bad)} (run `make export`)")
+
+
+def notebook(path):
+    "One notebook, by nbdev's own runner, in a process of its own"
+    call("-c", RUN_ONE, path, cwd=path.parent)
+
+
+def exported(tmp):
+    "The modules are what the notebooks give"
+    to = copy(tmp)
+    call("-c", "from nbdev.export import *; from nbdev.doclinks import nbdev_export; nbdev_export.__wrapped__()", cwd=to)
+    same(to / "ipcv", ROOT / "ipcv", "*.py")
+
+
+def clean(tmp):
+    "The notebooks carry no execution counts or metadata"
+    to = copy(tmp)
+    call("-c", "from nbdev.clean import nbdev_clean; nbdev_clean.__wrapped__()", cwd=to)
+    same(to / "nbs", ROOT / "nbs", "*.ipynb")
+
+
+def readme(tmp):
+    "README.md is what nbs/index.ipynb gives"
+    call(ROOT / ".ci/readme.py", "--check")
+
+
+def wheel(tmp):
+    "The wheel holds data and experiments, needs no nbdev, and imports in under a second"
+    call("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp, copy(tmp))
+    call("-m", "pip", "install", "--quiet", "--no-deps", "--target", f"{tmp}/site", next(Path(tmp).glob("*.whl")))
+    site = Path(tmp, "site", "ipcv")
+    want = {p.relative_to(ROOT / "ipcv") for p in (ROOT / "ipcv").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    want |= {Path("experiments", p.name) for p in (ROOT / "experiments").glob("*.ipynb")}
+    if lost := sorted(str(p) for p in want if not (site / p).exists()): raise RuntimeError(f"not in the wheel: {', '.join(lost)}")
+    call("-c", WHEEL_TEST, site.parent, cwd=tmp)
+
+
+def attempt(name, test, *args):
+    "Run one test and say how it went"
+    start = time.perf_counter()
+    try: test(*args); failure = None
+    except Exception as e: failure = str(e)
+    print(f"  {'FAILED' if failure else 'ok':6}  {name:24} {time.perf_counter() - start:5.0f} s", flush=True)
+    if failure: print("\n".join(f"      {line}" for line in failure.splitlines()[-60:]), flush=True)
+    return name, failure is None
+
+
+def checked(name, check):
+    with tempfile.TemporaryDirectory() as tmp: return attempt(name, check, tmp)
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("notebooks", nargs="*", help="names of notebooks in nbs/ (default: all, and the checks)")
+    a.add_argument("--checks", action="store_true", help="only the checks")
+    a.add_argument("--workers", type=int, default=2)
+    args = a.parse_args()
+    there = {p.stem: p for p in sorted((ROOT / "nbs").glob("[!_.]*.ipynb"), reverse=True)}  # the longest are last: start there
+    if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
+    names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
+    checks = [] if args.notebooks else [exported, clean, readme, wheel]
+    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 10 minutes on two cores)",
+          flush=True)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(args.workers) as pool:
+        jobs = [pool.submit(attempt, n, notebook, there[n]) for n in names]
+        jobs += [pool.submit(checked, c.__name__, c) for c in checks]
+        results = [j.result() for j in jobs]
+    failed = [n for n, ok in results if not ok]
+    print(f"[ipcv] {time.perf_counter() - start:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
+    sys.exit(bool(failed) or not results)
+
+
+if __name__ == "__main__": main()
