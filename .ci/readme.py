@@ -15,6 +15,7 @@ def readme():
     hidden = [r"#\|\s*(hide|export|default_exp)"]
     c = Config({"RegexRemovePreprocessor": {"patterns": hidden, "enabled": True}})
     nb = nbformat.read(root / "nbs/index.ipynb", 4)
+    nb.metadata["language_info"] = {"name": "python"}  # for the fences
     text, resources = MarkdownExporter(config=c).from_notebook_node(
         nb, {"unique_key": "index", "output_files_dir": PICTURES})
     note = "<!-- Made from nbs/index.ipynb by `make readme`: edit that notebook, not this file. -->\n\n"

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Items', 'offsets', 'alike', 'rows', 'kept_count', 'kept_cells', 'Split', 'split', 'Method', 'is_number', 'as_text',
-           'check_integer', 'check_choice', 'Trace']
+           'check_integer', 'check_choice', 'Trace', 'wrap']
 
 # %% ../nbs/00_core.ipynb #cell-2
 import math
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial, wraps
 from itertools import accumulate
 from numbers import Integral, Real
 from typing import ClassVar
@@ -169,3 +169,17 @@ class Trace:
     keep:Tensor # (K,) tokens kept
     remove:Tensor # (R,) tokens removed
     donors:Tensor # (R, k) the kept tokens that each removed one was rebuilt from, nearest first
+
+# %% ../nbs/00_core.ipynb #cell-33
+def wrap(
+    owner, # whose method, such as a module
+    name:str, # which, such as "forward"
+    around, # called as around(previous, *args, **kwargs) instead of it
+): # a function that undoes it
+    "Put a function around a method of one object, not of its class."
+    previous, own = getattr(owner, name), vars(owner).get(name)
+    setattr(owner, name, wraps(previous)(partial(around, previous)))
+    def undo():
+        delattr(owner, name)
+        if own is not None: setattr(owner, name, own)
+    return undo

@@ -8,13 +8,13 @@ __all__ = ['surplus_positions', 'pack', 'take', 'put_back', 'cut_mask', 'Layout'
 import inspect
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
 
 import torch
 from torch import nn
 from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLForConditionalGeneration, Qwen2VLModel
 
+from .core import wrap
 from .errors import ConfigError, UnsupportedModelError, bad_field
 
 # %% ../nbs/06_decoder.ipynb #cell-6
@@ -170,15 +170,8 @@ def wrap_forward(
     wrapper,          # called as wrapper(forward, arguments by name)
 ):                    # a function without arguments that undoes it
     "Put `wrapper` around whatever `module.forward` is now; undoing leaves the instance exactly as it was."
-    before, inner = vars(module).get("forward"), module.forward
     names = list(inspect.signature(type(module).forward).parameters)[1:]
-    @wraps(inner)
-    def forward(*args, **kwargs): return wrapper(inner, {**dict(zip(names, args)), **kwargs})
-    module.forward = forward
-    def undo():
-        if before is None: del module.forward
-        else: module.forward = before
-    return undo
+    return wrap(module, "forward", lambda forward, *args, **kwargs: wrapper(forward, {**dict(zip(names, args)), **kwargs}))
 
 # %% ../nbs/06_decoder.ipynb #cell-41
 @dataclass(frozen=True)

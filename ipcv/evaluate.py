@@ -4,7 +4,7 @@
 __all__ = ['named_methods', 'spell', 'is_right', 'answer_batch', 'by_family', 'fingerprint', 'claim', 'evaluate', 'tempfile_or',
            'latency']
 
-# %% ../nbs/32_evaluate.ipynb #cell-2
+# %% ../nbs/32_evaluate.ipynb #cell-3
 import hashlib, json, time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +14,7 @@ from .compress import compress, parse
 from .errors import ConfigError, ResultsError
 from .loading import ask, reply
 
-# %% ../nbs/32_evaluate.ipynb #cell-5
+# %% ../nbs/32_evaluate.ipynb #cell-6
 def named_methods(
     methods, # dict name -> string or method(s), or a list of strings
 ) -> dict: # name -> tuple of methods
@@ -27,14 +27,14 @@ def spell(methods:tuple) -> str: # e.g. "ipcv:retain=0.35", "vanilla" for none
     "A tuple of methods as a string that `parse` takes back."
     return "+".join(map(str, methods)) or "vanilla"
 
-# %% ../nbs/32_evaluate.ipynb #cell-8
+# %% ../nbs/32_evaluate.ipynb #cell-9
 def is_right(
     prediction:str, answer:str,
 ) -> bool:
     "Exact match after trimming and folding case."
     return prediction.strip().casefold() == answer.strip().casefold()
 
-# %% ../nbs/32_evaluate.ipynb #cell-10
+# %% ../nbs/32_evaluate.ipynb #cell-11
 def answer_batch(
     model, processor,
     rows:dict, # columns of a slice of the suite
@@ -50,13 +50,13 @@ def answer_batch(
     cols = {c: rows[c] for c in ("id", "image_id", "family", "question", "answer", "pair", "meta")}
     return pd.DataFrame(cols | dict(prediction=said, tokens_in=n_in, tokens_kept=kept)).rename(columns=dict(image_id="image")).assign(correct=lambda d: [is_right(p, a) for p, a in zip(d.prediction, d.answer)])
 
-# %% ../nbs/32_evaluate.ipynb #cell-13
+# %% ../nbs/32_evaluate.ipynb #cell-14
 def by_family(suite): # datasets.Dataset
     "The suite with each family's questions together: their answers are alike in length, so no short answer waits for a long one."
     family = list(suite["family"])
     return suite.select(sorted(range(len(suite)), key=lambda i: (family.index(family[i]), i)))
 
-# %% ../nbs/32_evaluate.ipynb #cell-14
+# %% ../nbs/32_evaluate.ipynb #cell-15
 def fingerprint(model, suite) -> dict: # name -> short hash
     "What an evaluation belongs to: the model's configuration and weights, the suite's questions."
     sha = lambda *parts: hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
@@ -76,7 +76,7 @@ def claim(
         if bad: raise ResultsError(f"{out} holds results of another configuration: {', '.join(sorted(bad))} differ{'' if len(bad) > 1 else 's'}; allowed: another folder, or the same configuration")
     tmp = f.with_suffix(".tmp"); tmp.write_text(json.dumps(want | dict(methods=have.get("methods", {}) | want["methods"]), indent=1)); tmp.replace(f)
 
-# %% ../nbs/32_evaluate.ipynb #cell-15
+# %% ../nbs/32_evaluate.ipynb #cell-16
 def evaluate(
     model, processor,
     suite, # datasets.Dataset with one row a question, as `load_suite` gives
@@ -107,7 +107,7 @@ def tempfile_or(out): # a context manager that gives a folder: `out`, or one tha
         with tempfile.TemporaryDirectory() as t: yield Path(t)
     return nullcontext(Path(out)) if out else temporary()
 
-# %% ../nbs/32_evaluate.ipynb #cell-24
+# %% ../nbs/32_evaluate.ipynb #cell-25
 def latency(
     model, processor, suite, methods, # as in `evaluate`; a row "vanilla" is needed for relative times
     n:int=128, # questions, spread evenly over the suite

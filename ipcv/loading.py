@@ -4,19 +4,19 @@
 __all__ = ['SPECIAL', 'CHAT', 'pil_processor', 'load_processor', 'load', 'open_image', 'ask', 'reply', 'tiny_tokenizer',
            'tiny_image_processor']
 
-# %% ../nbs/08_loading.ipynb #cell-2
+# %% ../nbs/08_loading.ipynb #cell-3
 import os
 from importlib.resources import files
 from pathlib import Path
 from .errors import ConfigError, ImageError
 
-# %% ../nbs/08_loading.ipynb #cell-3
+# %% ../nbs/08_loading.ipynb #cell-4
 SPECIAL = dict(pad="<|endoftext|>", start="<|im_start|>", end="<|im_end|>", vision_start="<|vision_start|>", vision_end="<|vision_end|>", image="<|image_pad|>", video="<|video_pad|>")
 CHAT = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
         "{% if c['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% elif c['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>{% else %}{{ c['text'] }}{% endif %}"
         "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
 
-# %% ../nbs/08_loading.ipynb #cell-5
+# %% ../nbs/08_loading.ipynb #cell-6
 def pil_processor(
     tokenizer, image_processor,
     chat_template:str|None=None, # the tokenizer's own where none is given
@@ -28,7 +28,7 @@ def pil_processor(
             if name != "video_processor": return super().check_argument_for_proper_class(name, argument)
     return Qwen2VLPicturesProcessor(image_processor, tokenizer, None, chat_template=chat_template or tokenizer.chat_template)
 
-# %% ../nbs/08_loading.ipynb #cell-6
+# %% ../nbs/08_loading.ipynb #cell-7
 def load_processor(
     path:str, # local folder or hub id
 ): # a processor
@@ -41,7 +41,7 @@ def load_processor(
         from transformers import Qwen2VLImageProcessorPil
         return pil_processor(AutoTokenizer.from_pretrained(path, padding_side="left"), Qwen2VLImageProcessorPil.from_pretrained(path))
 
-# %% ../nbs/08_loading.ipynb #cell-8
+# %% ../nbs/08_loading.ipynb #cell-9
 def load(
     name:str="tiny", # "tiny" (ships with the package), a local folder or a hub id
     device:str|None=None, # where the weights go; the CPU where none is given
@@ -58,7 +58,7 @@ def load(
     except (OSError, ValueError) as e: raise ConfigError(f"name is {name!r}: {str(e).splitlines()[0]}; allowed: 'tiny', a local folder in the hub's layout, or a hub id") from e
     return model.to(device or "cpu").eval(), load_processor(path)
 
-# %% ../nbs/08_loading.ipynb #cell-13
+# %% ../nbs/08_loading.ipynb #cell-14
 def open_image(
     path:str, # a picture file
 ): # PIL image, RGB
@@ -68,7 +68,7 @@ def open_image(
         with Image.open(path) as im: return im.convert("RGB")
     except (OSError, SyntaxError, ValueError) as e: raise ImageError(f"picture {str(path)!r} cannot be read ({e}); allowed: a whole image file that Pillow knows") from e
 
-# %% ../nbs/08_loading.ipynb #cell-16
+# %% ../nbs/08_loading.ipynb #cell-17
 def ask(
     processor,
     images:list, # one PIL picture a question
@@ -88,7 +88,7 @@ def reply(
     out = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     return processor.batch_decode(out[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
 
-# %% ../nbs/08_loading.ipynb #cell-19
+# %% ../nbs/08_loading.ipynb #cell-20
 def tiny_tokenizer(): # Qwen2Tokenizer
     "A byte-level BPE tokenizer whose merges know the suite's questions; capitals and digits are never merged, so that reading is spelling."
     import json, numpy as np
@@ -106,7 +106,7 @@ def tiny_tokenizer(): # Qwen2Tokenizer
     return Qwen2Tokenizer(vocab=m["vocab"], merges=[tuple(x) for x in m["merges"]], eos_token=SPECIAL["end"], pad_token=SPECIAL["pad"], unk_token=None, bos_token=None,
                           additional_special_tokens=list(SPECIAL.values()), padding_side="left", chat_template=CHAT)
 
-# %% ../nbs/08_loading.ipynb #cell-21
+# %% ../nbs/08_loading.ipynb #cell-22
 def tiny_image_processor(): # Qwen2VLImageProcessorPil
     "Qwen2-VL's image processor (PIL, no torchvision) for 8-pixel patches; pictures of 64 x 64 to 336 x 336 pixels."
     from transformers import Qwen2VLImageProcessorPil

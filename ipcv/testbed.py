@@ -4,8 +4,8 @@
 __all__ = ['SIZE', 'CELL', 'GRID', 'COLOURS', 'SHAPES', 'ALPHABET', 'TEXT_SIZES', 'FONTS', 'FAMILIES', 'WEARS', 'ASK', 'SPLITS',
            'shape_mask', 'glyph_mask', 'background', 'Thing', 'Word', 'Scene', 'Board', 'pick', 'random_word',
            'random_thing', 'make_scene', 'press', 'paint', 'spoil', 'presence', 'colour', 'shape', 'count', 'relation',
-           'choice', 'pair', 'reading', 'ocr', 'unanswerable', 'caption', 'make_image', 'suite_rows', 'write_suite',
-           'load_suite', 'accuracy_plus']
+           'choice', 'pair', 'reading', 'ocr', 'unanswerable', 'caption', 'lookup', 'make_image', 'suite_rows',
+           'write_suite', 'load_suite', 'accuracy_plus']
 
 # %% ../nbs/30_testbed.ipynb #cell-2
 import functools, io, json
@@ -260,6 +260,13 @@ def caption(s:Scene, rng=None):
     "Everything in reading order: not a family of the suite, but what the model is taught with."
     at = [((t.y//CELL, t.x), str(t)) for t in s.things] + [((w.y//CELL, w.x), f"{w.colour} text {w.text}") for w in s.words]
     return [("describe the picture.", ", ".join(x for _, x in sorted(at)))]
+
+def lookup(s:Scene, rng):
+    "Names and what goes with them, in random order: the other teaching aid, a look-up at every second word."
+    turn = lambda seq: [seq[i] for i in rng.permutation(len(seq))]
+    told = dict(shape=[f"{t.shape} {t.colour}" for t in turn(_uniq(s.things, "shape"))], colour=[f"{t.colour} {t.shape}" for t in turn(_uniq(s.things, "colour"))],
+                text=[f"{w.colour} {w.text}" for w in turn(s.words)])
+    return [(f"go by {k}.", ", ".join(v)) for k, v in told.items() if v]
 
 ASK = {f.__name__: f for f in (presence, colour, shape, count, relation, choice, pair, reading, ocr, unanswerable)}
 

@@ -6,7 +6,7 @@
 __all__ = ['FAMILIES', 'rotate', 'project', 'Qwen2VLPart', 'is_flash', 'interface', 'flash', 'Qwen2VLTower', 'positions',
            'tower_for']
 
-# %% ../nbs/05_towers.ipynb #cell-2
+# %% ../nbs/05_towers.ipynb #cell-3
 from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from .core import Items, Split, offsets
 from .errors import UnsupportedModelError
 from .stabilization import attend
 
-# %% ../nbs/05_towers.ipynb #cell-7
+# %% ../nbs/05_towers.ipynb #cell-8
 def rotate(
     x:Tensor, # (N, H, d) queries or keys
     tables:tuple, # cos and sin, each (N, d)
@@ -36,7 +36,7 @@ def project(
     if type(linear) is not nn.Linear or hasattr(linear, "_hf_hook"): return linear(x)[:, wanted]
     return F.linear(x, linear.weight[wanted], None if linear.bias is None else linear.bias[wanted])
 
-# %% ../nbs/05_towers.ipynb #cell-10
+# %% ../nbs/05_towers.ipynb #cell-11
 @dataclass(frozen=True, eq=False)
 class Qwen2VLPart:
     "A block of Qwen2-VL's tower in attention stabilization: kept queries, all keys and values."
@@ -60,7 +60,7 @@ class Qwen2VLPart:
         kept = kept + self.block.attn.proj(heads.reshape(len(kept), -1))
         return kept + self.block.mlp(self.block.norm2(kept))
 
-# %% ../nbs/05_towers.ipynb #cell-11
+# %% ../nbs/05_towers.ipynb #cell-12
 def is_flash(block:nn.Module) -> bool:
     "Does this block attend by flash attention?"
     return "flash" in (block.attn.config._attn_implementation or "")
@@ -77,7 +77,7 @@ def flash(part:Qwen2VLPart, q:Tensor, k:Tensor, v:Tensor) -> Tensor:
         cu_seq_lens_q=part.some["cu_seqlens"], cu_seq_lens_k=part.whole["cu_seqlens"],
         max_length_q=part.some["max_seqlen"], max_length_k=part.whole["max_seqlen"]).squeeze(0)
 
-# %% ../nbs/05_towers.ipynb #cell-15
+# %% ../nbs/05_towers.ipynb #cell-16
 @dataclass(frozen=True, eq=False)
 class Qwen2VLTower:
     "Qwen2-VL's vision tower, as methods see it."
@@ -107,7 +107,7 @@ class Qwen2VLTower:
 
     def part(self, index, told, some, cut): return Qwen2VLPart(self.blocks[index], told, some, cut)
 
-# %% ../nbs/05_towers.ipynb #cell-22
+# %% ../nbs/05_towers.ipynb #cell-23
 def positions(
     grid:tuple, # (frames, rows, columns) of tokens
     side:int, # cells are side x side tokens
@@ -117,7 +117,7 @@ def positions(
     place = torch.cartesian_prod(torch.arange(t), torch.arange(h), torch.arange(w))
     return place.view(t, h // side, side, w // side, side, 3).transpose(2, 3).reshape(-1, 3)
 
-# %% ../nbs/05_towers.ipynb #cell-27
+# %% ../nbs/05_towers.ipynb #cell-28
 FAMILIES = {"Qwen2-VL": (Qwen2VLForConditionalGeneration, Qwen2VLModel)}
 
 def tower_for(
