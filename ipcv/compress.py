@@ -240,6 +240,7 @@ def compress(
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,
     `UnsupportedModelError` or `AlreadyCompressedError`, each before the model is touched."""
+    methods = tuple(m for given in methods for m in (given if isinstance(given, tuple) else (given,))) # what `parse` gives will do
     for method in methods:
         if not isinstance(method, Method): raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
     stages = [method.stage for method in methods]

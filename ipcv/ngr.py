@@ -35,7 +35,7 @@ def donors(
     k:int, # neighbours wanted
 ) -> Tensor: # (R, k) numbers of kept tokens, nearest first; K means nobody
     "Equation 3 for all items of a pass, each within itself."
-    found = torch.full((len(removed), k), len(kept), device=kept.device)
+    found = torch.full((len(removed), min(k, max(cut.counts))), len(kept), device=kept.device)
     of_kept, of_removed = offsets(cut.counts), offsets(cut.removed_counts)
     for (keeps, loses), members in alike(cut.counts, cut.removed_counts):
         if loses == 0: continue
