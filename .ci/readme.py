@@ -13,8 +13,11 @@ PICTURES = "nbs/index_files"
 def readme():
     "The text of README.md and its pictures, a dict of path and bytes"
     hidden = [r"#\|\s*(hide|export|default_exp)"]
-    c = Config({"RegexRemovePreprocessor": {"patterns": hidden, "enabled": True}})
+    c = Config({"RegexRemovePreprocessor": {"patterns": hidden, "enabled": True},
+                "TagRemovePreprocessor": {"remove_input_tags": ["output-only"], "enabled": True}})
     nb = nbformat.read(root / "nbs/index.ipynb", 4)
+    for cell in nb.cells:
+        if cell.source.startswith("#| echo: false"): cell.metadata["tags"] = ["output-only"]
     nb.metadata["language_info"] = {"name": "python"}  # for the fences
     text, resources = MarkdownExporter(config=c).from_notebook_node(
         nb, {"unique_key": "index", "output_files_dir": PICTURES})

@@ -7,7 +7,7 @@ from types import ModuleType as _ModuleType
 
 _HOME = {  # public name -> module that defines it
     "compress": "compress", "parse": "compress", "Compression": "compress",
-    "IPCV": "methods.ipcv",
+    "IPCV": "methods.ipcv", "DART": "methods.dart", "FastV": "methods.fastv",
     "load": "loading",
     "evaluate": "evaluate", "latency": "evaluate",
     "load_suite": "testbed",

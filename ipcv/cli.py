@@ -7,7 +7,7 @@ __all__ = ['app', 'Model', 'one_line', 'Commands', 'version', 'main', 'list_meth
            'evaluate_methods', 'setting', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
-import dataclasses
+import dataclasses, os
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
@@ -54,7 +54,7 @@ def list_methods():
     for name, c in METHODS.items():
         fields = ",".join(f.name + ("=..." if f.default is dataclasses.MISSING else f"={f.default}") for f in dataclasses.fields(c))
         typer.echo(f"{name}:{fields}\n    {c.stage} stage. {' '.join((c.__doc__ or '').split('Raises')[0].split())}")
-    typer.echo("vanilla\n    the stock model. Combine a vision and a language stage with +, as in ipcv:retain=0.35+dart:retain=0.35")
+    typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together with + between them.")
 
 # %% ../nbs/60_cli.ipynb #cell-13
 def quiet(model:str):
@@ -79,6 +79,8 @@ def show(picture:Annotated[Path, typer.Argument(help="An image file.")],
     "Write a PNG of a picture, the patches that are kept, the removed ones, and a removed patch's donors."
     quiet(model)
     at, target = row_column(patch), out or Path(picture.stem + ".kept.png")
+    if target.is_dir() or not os.access(target.parent, os.W_OK): raise ConfigError(f"out={str(target)!r}: must be a file in a folder that is there and may be written to")
+    if target.exists() and picture.exists() and target.samefile(picture): raise ConfigError(f"out={str(target)!r}: must not be the picture itself")
     from ipcv.compress import parse
     from ipcv.loading import load, open_image
     from ipcv.viz import look, token_map
@@ -87,7 +89,8 @@ def show(picture:Annotated[Path, typer.Argument(help="An image file.")],
     trace = look(*load(model), image, *methods)
     figure = token_map(image, trace, at, title=picture.name)
     temporary = target.with_name(target.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=150); temporary.replace(target)
+    try: figure.savefig(temporary, format="png", dpi=150); temporary.replace(target)
+    finally: temporary.unlink(missing_ok=True)
     typer.echo(f"{target}: {len(trace.keep)} of {len(trace.positions)} patches kept, grid {trace.grid[1]} by {trace.grid[2]}, {method}")
 
 # %% ../nbs/60_cli.ipynb #cell-18
@@ -107,6 +110,9 @@ def evaluate_methods(methods:Annotated[list[str], typer.Argument(metavar="METHOD
     from ipcv.testbed import load_suite
     rows = evaluate(*load(model), load_suite(split, n_images=limit), {m: m for m in dict.fromkeys(["vanilla", *methods])}, out=out, batch_size=batch_size)
     typer.echo(as_text(summarize(rows)))
+    right = rows[rows.method == "vanilla"].groupby("family").correct.any()
+    if not right.all(): typer.echo(f"\nThe stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")
+    if rows.image.nunique() < 10: typer.echo("\nFewer than 10 pictures: no intervals.")
     typer.echo(f"\n{rows.id.nunique()} questions on {rows.image.nunique()} pictures ({split}), model {model}" + (f"; answers in {out}" if out else ""))
 
 # %% ../nbs/60_cli.ipynb #cell-21

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
            'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'through_block', 'report', 'traces', 'fill',
-           'shorten', 'compress', 'describe']
+           'shorten', 'compress', 'by_item', 'descended', 'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
 import difflib, threading, weakref
@@ -16,20 +16,26 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from .core import Method, Trace, offsets, wrap
-from .decoder import Entrance
+from .decoder import Entrance, LayerDrop, put_back
 from .errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
+from .methods.dart import DART
+from .methods.fastv import FastV
 from .methods.ipcv import IPCV
 from .towers import positions, tower_for
 
 # %% ../nbs/07_compress.ipynb #cell-6
-METHODS = {method.name: method for method in (IPCV,)} # every method there is, by name
+METHODS = {method.name: method for method in (IPCV, DART, FastV)} # every method there is, by name
 
 def parse(
     text:str, # such as "ipcv:retain=0.35,k=5"; "vanilla" or "" is no method
 ) -> tuple: # methods
     "Read methods from text; the inverse of `str`. Raises `ConfigError` on anything unknown, naming the nearest."
+    if not isinstance(text, str): raise bad_field("methods", text, "text such as 'ipcv:retain=0.35', or 'vanilla'")
     text = text.strip()
-    return () if text in ("", "vanilla") else tuple(parse_one(part.strip()) for part in text.split("+"))
+    if text in ("", "vanilla"): return ()
+    parts = [part.strip() for part in text.split("+")]
+    if "vanilla" in parts: raise ConfigError(f"{text!r}: vanilla is the model without methods and stands alone")
+    return tuple(parse_one(part) for part in parts)
 
 # %% ../nbs/07_compress.ipynb #cell-7
 def parse_one(
@@ -40,8 +46,9 @@ def parse_one(
     kind = METHODS.get(name) or unknown("method", name, METHODS)
     known = {f.name: f for f in fields(kind)}
     values = {}
-    for pair in filter(None, rest.split(",")):
+    for pair in rest.split(",") if rest.strip() else ():
         field, equals, value = (s.strip() for s in pair.partition("="))
+        if not field: raise ConfigError(f"{text!r} has a comma too many: write {name}:field=value,field=value")
         if field not in known: unknown(f"field of {name}", field, known)
         if not equals or field in values: raise ConfigError(f"{pair.strip()!r} in {text!r}: write each field once, as field=value")
         values[field] = read(field, value, known[field].type)
@@ -75,13 +82,14 @@ class Compression:
         trace:bool=False, # record kept, removed and donor indices of every item?
     ):
         self.tower, self.methods, self.tracing = tower, methods, trace
-        self.vision = next((m for m in methods if m.stage == "vision"), None)
+        self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
         self._rows, self._traces, self._passes = deque(maxlen=10_000), deque(maxlen=10_000), 0
         self._now, self._undo = Now(), []
 
     def __enter__(self): return self
     def __exit__(self, *error): self.remove()
     def clear(self): self._rows.clear(); self._traces.clear()
+    def __reduce_ex__(self, protocol): raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
     @property
     def trace(self) -> list: return list(self._traces)
     @property
@@ -108,12 +116,14 @@ _compressed = weakref.WeakSet() # models that are compressed at the moment
 
 def install(run:Compression):
     "Put a handle between a model, its tower and its blocks."
-    tower = run.tower
-    around = [(tower.model, "forward", partial(whole_pass, run)), (tower.module, "forward", partial(through_tower, run))]
-    around += [(tower.model, name, partial(entrance, run, kind)) for kind, name in tower.entrances.items()]
-    around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
-    run._undo = [wrap(*a) for a in around]
-    if run.vision.shortens: shorten(run)
+    tower, around = run.tower, [(run.tower.model, "forward", partial(whole_pass, run))]
+    if run.vision:
+        around += [(tower.module, "forward", partial(through_tower, run))]
+        around += [(tower.model, name, partial(entrance, run, kind)) for kind, name in tower.entrances.items()]
+        around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
+    run._undo = [LayerDrop(tower.model, run.language, partial(descended, run)).install().remove] if run.language else []
+    run._undo += [wrap(*a) for a in around]
+    if run.vision and run.vision.shortens: shorten(run)
     _compressed.add(tower.model)
 
 def remove(self):
@@ -128,14 +138,15 @@ def whole_pass(run, previous, *args, **kwargs):
     now, cache = run._now, kwargs.get("past_key_values")
     begins = cache is None or cache.get_seq_length() == 0
     made = [getattr(f, "ipcv_pass", None) for f in (kwargs.get("mm_encoder_outputs") or {}).values() if f is not None]
-    if any(p is None or p.run is not run for p in made): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
-    now.seen, now.inside = made[0] if made else Pass(run), True
+    if run.vision and any(p is None or p.run is not run for p in made): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
+    now.seen, now.inside = made[0] if made and run.vision else Pass(run), True
     now.seen.used = True
     try: out = previous(*args, **kwargs)
     finally: now.inside = False
-    if begins and not now.seen.rows:
-        if any(kwargs.get(name) is not None for name in ("image_grid_thw", "video_grid_thw")): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
-        now.seen.add("vision", str(run.vision), "text", "", 0, 0, None)
+    brings = any(kwargs.get(name) is not None for name in ("image_grid_thw", "video_grid_thw"))
+    for method in run.methods:
+        if begins and brings and method.stage not in {row[0] for row in now.seen.rows}: raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
+    if begins and not now.seen.rows: now.seen.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
 
 ELSEWHERE = "the prompt holds images or videos, but their features were not made by this compressed tower in this pass"
@@ -226,7 +237,7 @@ def shorten(run:Compression):
     def surplus():
         found = {"image": [], "video": []}
         for stage, method, modality, grid, tokens_in, tokens_kept, layer in run._now.seen.rows:
-            found[modality].append((tokens_in // run.tower.cell, tokens_kept // run.tower.cell))
+            if stage == "vision": found[modality].append((tokens_in // run.tower.cell, tokens_kept // run.tower.cell))
         return found
     door = Entrance(run.tower.model, surplus)
     door.install()
@@ -251,6 +262,29 @@ def compress(
     run = Compression(tower, methods, trace)
     if methods: install(run)
     return run
+
+# %% ../nbs/07_compress.ipynb #lang-report
+def by_item(
+    marks:Tensor, # (B, T) True at the visual tokens of one modality
+    left:Tensor,  # (B, T) True at what stays
+): # yields (n,) per item, in reading order: which of its tokens stay
+    "Cut a batch into its items: runs of visual tokens."
+    for row, stays in zip(marks.cpu(), left.cpu()):
+        place = row.nonzero().flatten()
+        for run in place.tensor_split((place.diff() > 1).nonzero().flatten() + 1):
+            if len(run): yield stays[run]
+
+def descended(run, trip, prompt):
+    "Write down what a pass through the decoder dropped; every beam counts. Where grids are not told (features made before) an item is a line of tokens."
+    if "language" in {row[0] for row in run._now.seen.rows}: return # the same prompt again, step by step without a cache
+    left = put_back(torch.ones_like(trip.columns, dtype=torch.bool), trip.columns, trip.length)
+    for modality in prompt.modalities:
+        items, side = list(by_item(trip.marks[modality], left)), round(run.tower.cell ** .5)
+        told = prompt.grids[modality]; known = told is not None and len(told) == len(items)
+        grids = [(t, h // side, w // side) for t, h, w in told.tolist()] if known else [(1, 1, len(i)) for i in items]
+        for grid, stays in zip(grids, items):
+            run._now.seen.add("language", str(run.language), modality, "x".join(map(str, grid)), len(stays), int(stays.sum()), run.language.layers[0])
+            if run.tracing: run._traces.append(Trace(modality, grid, positions(grid, 1)[:len(stays)], stays.nonzero().flatten(), (~stays).nonzero().flatten(), torch.empty(int((~stays).sum()), 0, dtype=torch.long)))
 
 # %% ../nbs/07_compress.ipynb #cell-29
 def describe(self):
