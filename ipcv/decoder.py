@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['surplus_positions', 'pack', 'take', 'put_back', 'cut_mask', 'Layout', 'ShortenedCache', 'shorten', 'cut_positions',
            'check_cache', 'shortened_pass', 'wrap_forward', 'Prompt', 'placeholders', 'kept_positions', 'text_base',
-           'noted', 'with_grids', 'Entrance', 'layer_mask', 'View', 'told_apart', 'Descent', 'LayerDrop', 'at_layer',
-           'cut', 'deepen', 'quota', 'best', 'keys_below', 'queries_below', 'LanguageMethod']
+           'noted', 'with_grids', 'Attached', 'Entrance', 'layer_mask', 'View', 'told_apart', 'Descent', 'LayerDrop',
+           'at_layer', 'cut', 'cut_for', 'deepen', 'quota', 'best', 'keys_below', 'queries_below', 'LanguageMethod']
 
 # %% ../nbs/06_decoder.ipynb #cell-3
 import inspect
@@ -224,7 +224,7 @@ def kept_positions(
     if isinstance(mask, torch.Tensor) and mask.ndim == 2: gone = gone | (mask[:, -gone.shape[1]:].to(gone.device).cumsum(1) == 0)
     return ~gone
 
-# %% ../nbs/06_decoder.ipynb #cell-44
+# %% ../nbs/06_decoder.ipynb #base
 def text_base(model)->Qwen2VLModel:
     "The model below the head. Raises `UnsupportedModelError`, and `ConfigError` for sliding windows."
     base = model.model if isinstance(model, Qwen2VLForConditionalGeneration) else model
@@ -233,6 +233,7 @@ def text_base(model)->Qwen2VLModel:
     if base.language_model.has_sliding_layers: raise bad_field("use_sliding_window", True, "False for a model whose tokens are dropped")
     return base
 
+# %% ../nbs/06_decoder.ipynb #noted
 def noted(forward, call):
     "Around `Qwen2VLModel.forward`: note what the prompt holds, once."
     if _prompt.get() is not None: return forward(**call)
@@ -250,7 +251,24 @@ def with_grids(previous, *args, **kwargs):
     out.grids = next((kwargs[k] for k in ("image_grid_thw", "video_grid_thw") if k in kwargs), args[1] if len(args) > 1 else None)
     return out
 
-class Entrance:
+# %% ../nbs/06_decoder.ipynb #attached
+class Attached:
+    "Base of what is put around a model and taken off again; `wraps` does it and gives what undoes it."
+    undo = ()
+    def install(self):
+        "Wrap the forwards of this instance, once."
+        self.undo = self.undo or self.wraps()
+        return self
+
+    def remove(self):
+        "Give the forwards back as they were."
+        while self.undo: self.undo.pop()()
+
+    def __enter__(self): return self.install()
+    def __exit__(self, *error): self.remove()
+
+# %% ../nbs/06_decoder.ipynb #cell-44
+class Entrance(Attached):
     """Drop surplus visual placeholders before decoder layer 0 (paper, Table 6, "w/o Reint.").
     `surplus()` is asked once in every pass that brings visual features, after the tower ran; it answers for the tower's
     latest run, again and again where features are used again (`use_cache=False`). None or {} drop nothing. Raises
@@ -260,19 +278,9 @@ class Entrance:
         model,   # Qwen2VLForConditionalGeneration or Qwen2VLModel
         surplus, # () -> {"image": [(tokens in, tokens kept), ...], "video": [...]}, items in the order the tower saw them
     ):
-        self.model, self.surplus, self.undo = text_base(model), surplus, []
+        self.model, self.surplus = text_base(model), surplus
 
-    def install(self):
-        "Wrap the two forwards of this model instance."
-        self.undo = self.undo or [wrap_forward(self.model, noted), wrap_forward(self.model.language_model, self.text)]
-        return self
-
-    def remove(self):
-        "Give the forwards back as they were."
-        while self.undo: self.undo.pop()()
-
-    def __enter__(self): return self.install()
-    def __exit__(self, *error): self.remove()
+    def wraps(self): return [wrap_forward(self.model, noted), wrap_forward(self.model.language_model, self.text)]
 
     def text(self, forward, call):
         "Around the text model's forward: drop, or follow up on what was dropped."
@@ -318,6 +326,7 @@ def told_apart(model, prompt:Prompt, call:dict): # {modality: (B, T)} and (B, T)
     if mask.ndim == 4: mask = (mask if mask.dtype == torch.bool else mask == 0)[:, 0, -1].expand(len(embeds), -1)
     return marks, mask[:, -T:].to(embeds.device).bool()
 
+# %% ../nbs/06_decoder.ipynb #deep-descent
 class Descent:
     "One pass of the text model that loses positions on its way."
     def __init__(self,
@@ -342,7 +351,7 @@ class Descent:
         return take(states, local)
 
 # %% ../nbs/06_decoder.ipynb #deep-drop
-class LayerDrop:
+class LayerDrop(Attached):
     """Drop visual positions before decoder layers above the first. `method.layers` says before which,
     `method.choose(view)` what stays of the visual tokens. Together with an `Entrance`, install this one first. Raises `UnsupportedModelError`, and `ConfigError` for layers
     that are not there, sliding windows and static caches."""
@@ -351,25 +360,15 @@ class LayerDrop:
         method,    # has `layers` and `choose`
         done=None, # called with a finished `Descent` and its `Prompt`
     ):
-        self.model, self.method, self.done, self.undo = text_base(model), method, done, []
+        self.model, self.method, self.done = text_base(model), method, done
         self.layers, self.trip = self.model.language_model.layers, ContextVar("trip", default=None)
         for l in method.layers:
             if not 0 < l < len(self.layers): raise bad_field("layer", l, f"between 1 and {len(self.layers) - 1} for a language model of {len(self.layers)} layers")
 
-    def install(self):
-        "Wrap the forwards of the model, its text model and its layers, of this instance only."
-        if self.undo: return self
-        around = [(self.model, noted), (self.model.language_model, self.text)]
-        self.undo = [wrap(self.model, name, with_grids) for name in ("get_image_features", "get_video_features")]
-        self.undo += [wrap_forward(*a) for a in around + [(l, partial(self.layer, i)) for i, l in enumerate(self.layers)]]
-        return self
-
-    def remove(self):
-        "Give the forwards back as they were."
-        while self.undo: self.undo.pop()()
-
-    def __enter__(self): return self.install()
-    def __exit__(self, *error): self.remove()
+    def wraps(self):
+        features = [wrap(self.model, name, with_grids) for name in ("get_image_features", "get_video_features")]
+        around = [(self.model, noted), (self.model.language_model, self.text), *((l, partial(self.layer, i)) for i, l in enumerate(self.layers))]
+        return features + [wrap_forward(*a) for a in around]
 
     def text(self, forward, call):
         "Around the text model's forward: open a descent where the pass brings pictures or videos."
@@ -401,19 +400,29 @@ def at_layer(self:LayerDrop, index, forward, call):
 LayerDrop.layer = at_layer
 
 def cut(self:LayerDrop, index, trip, cache, layout, call):
-    "What a layer is called with when it holds less than the first one; its cache gets to know."
-    states, mask = call["hidden_states"], call.get("attention_mask")
-    B, C = states.shape[:2]; T = trip.length if trip else C
-    queries = trip.columns if trip else torch.arange(T, device=states.device).expand(B, T)
+    "What a layer is called with when it holds less than the first one; its cache gets to know. Layers that hold the same share it."
     seen = cache.layers[index].get_seq_length() if cache is not None and index < len(cache.layers) else 0
-    layout = layout or Layout(torch.arange(seen, device=states.device).expand(B, seen))
-    filled = layout.filled or trip is not None and trip.gaps
-    if trip is None and mask is None and not filled: return call
-    keys, flash = layout.keys(seen, queries), "flash" in (self.model.config.text_config._attn_implementation or "")
-    if trip is not None and cache is not None: deepen(cache, index, Layout(keys, layout.dropped + T - C, filled))
-    angles = tuple(take(x.expand(B, -1, -1), queries) for x in call["position_embeddings"]) if trip else call["position_embeddings"]
-    return {**call, "attention_mask": layer_mask(mask, queries, keys, filled, flash), "position_embeddings": angles, "position_ids": None}
+    mask = call.get("attention_mask")
+    same = (mask, call["position_embeddings"], layout, trip and trip.columns) # one pass gives all its layers the same objects
+    if trip is None and mask is None and not layout.filled: return call
+    keep = trip or cache; made = getattr(keep, "made", None)
+    if made is None or made[0] != seen or any(a is not b for a, b in zip(made[1], same)):
+        keep.made = made = (seen, same, *self.cut_for(trip, layout, seen, mask, call))
+    if trip is not None and cache is not None: deepen(cache, index, made[3])
+    return {**call, **made[2]}
 LayerDrop.cut = cut
+
+def cut_for(self:LayerDrop, trip, layout, seen, mask, call): # changed arguments, Layout
+    "Mask and angles for a layer with this layout and so many entries in its cache."
+    x = call["hidden_states"]; B, C = x.shape[:2]; T = trip.length if trip else C
+    queries = trip.columns if trip else torch.arange(T, device=x.device).expand(B, T)
+    layout = layout or Layout(torch.arange(seen, device=x.device).expand(B, seen))
+    filled, keys = layout.filled or trip is not None and trip.gaps, layout.keys(seen, queries)
+    flash = "flash" in (self.model.config.text_config._attn_implementation or "")
+    angles = tuple(take(a.expand(B, -1, -1), queries) for a in call["position_embeddings"]) if trip else call["position_embeddings"]
+    told = dict(attention_mask=layer_mask(mask, queries, keys, filled, flash), position_embeddings=angles, position_ids=None)
+    return told, Layout(keys, layout.dropped + T - C, filled)
+LayerDrop.cut_for = cut_for
 
 def deepen(cache:DynamicCache, index:int, layout:Layout):
     "Let `cache` know where the entries of one layer stood."
