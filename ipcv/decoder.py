@@ -399,6 +399,7 @@ def at_layer(self:LayerDrop, index, forward, call):
     return forward(**call)
 LayerDrop.layer = at_layer
 
+# %% ../nbs/06_decoder.ipynb #deep-cut
 def cut(self:LayerDrop, index, trip, cache, layout, call):
     "What a layer is called with when it holds less than the first one; its cache gets to know. Layers that hold the same share it."
     seen = cache.layers[index].get_seq_length() if cache is not None and index < len(cache.layers) else 0
