@@ -315,6 +315,8 @@ class View:
     below:nn.Module      # the layer below
     told:dict            # what the layer below was called with
     norm:nn.Module|None = None # the norm after the last layer
+    first:torch.Tensor|None = None # (B, C, H) what went into layer 0
+    notes:dict = field(default_factory=dict) # what the method writes down for its later layers, in this pass
 
 def told_apart(model, prompt:Prompt, call:dict): # {modality: (B, T)} and (B, T), of the sequence that the text model is called with
     "Where visual tokens stand, and where no padding and no filler does (for right padding the mask has to be 2-D)."
@@ -330,13 +332,13 @@ def told_apart(model, prompt:Prompt, call:dict): # {modality: (B, T)} and (B, T)
 class Descent:
     "One pass of the text model that loses positions on its way."
     def __init__(self,
-        method,              # `layers`, and `choose(view)` -> (B, C) True for what stays
+        method,              # `layers`, and `choose(view)` -> (B, C) True for what stays, or that and new states (B, C, H)
         marks:dict,          # modality -> (B, T) True at its visual tokens
         valid:torch.Tensor,  # (B, T) False at padding
         norm=None,           # the norm after the last layer
     ):
         self.norm, self.method, self.marks, self.visual, self.valid = norm, method, marks, torch.stack(list(marks.values())).any(0), valid
-        self.length, self.gaps, self.history, self.told = valid.shape[1], False, [], None
+        self.length, self.gaps, self.history, self.told, self.first, self.notes = valid.shape[1], False, [], None, None, {}
         self.columns = torch.arange(self.length, device=valid.device).expand(len(valid), -1)
 
     def here(self, x): return take(x, self.columns) & (self.columns >= 0)
@@ -344,7 +346,9 @@ class Descent:
     def shed(self, index:int, states:torch.Tensor)->torch.Tensor: # (B, C, H) -> (B, fewer, H)
         "Drop what the method does not keep; text stays, and padding in front goes where anything goes."
         visual, valid = self.here(self.visual), self.here(self.valid)
-        chosen = self.method.choose(View(index, states, self.before, visual, valid, self.below, self.told, self.norm))
+        first = None if self.first is None else take(self.first, self.columns)
+        chosen = self.method.choose(View(index, states, self.before, visual, valid, self.below, self.told, self.norm, first, self.notes))
+        if isinstance(chosen, tuple): chosen, states = chosen
         front = (valid.cumsum(1) == 0) & (visual & ~chosen).any()
         local, self.gaps = pack((chosen | ~visual) & ~front & (self.columns >= 0))
         self.columns = take(self.columns, local).masked_fill(local < 0, -1)
@@ -389,6 +393,7 @@ def at_layer(self:LayerDrop, index, forward, call):
     trip, cache, states = self.trip.get(), call.get("past_key_values"), call["hidden_states"]
     if trip is not None:
         check_cache(cache)
+        if index == 0: trip.first = states
         if index in self.method.layers: states = trip.shed(index, states)
     layout = cache.deep.get(index) if isinstance(cache, ShortenedCache) else None
     uncut = trip is None or trip.columns.shape[1] == trip.length and not trip.gaps
@@ -480,5 +485,5 @@ class LanguageMethod(Method):
         for l in self.layers:
             if l >= depth: raise bad_field("layer", l, f"between 1 and {depth - 1} for a language model of {depth} layers")
     @abstractmethod
-    def choose(self, view:View)->torch.Tensor: # (B, C) True at visual tokens that stay
+    def choose(self, view:View): # (B, C) True at visual tokens that stay; or that and new states (B, C, H)
         "What stays before layer `view.index`."
