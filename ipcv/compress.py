@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
            'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'through_block', 'report', 'traces', 'fill',
-           'shorten', 'compress', 'by_item', 'descended', 'describe']
+           'left', 'shorten', 'compress', 'by_item', 'descended', 'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
 import difflib, threading, weakref
@@ -105,6 +105,7 @@ class Pass:
     "What one pass of the model has shown so far."
     def __init__(self, run):
         self.run, self.rows, self.used, self.number = run, [], False, None # used: no other tower run belongs to it
+        self.left = {"image": [], "video": []} # of each item: which of its placeholders the language model keeps
 
     def add(self, *row): # stage, method, modality, grid, tokens in, tokens kept, layer
         if self.number is None: self.number, self.run._passes = self.run._passes, self.run._passes + 1
@@ -176,7 +177,9 @@ def through_tower(run, previous, *args, **kwargs):
         raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     outer, now.trip = now.trip, trip
-    try: out = previous(*args, **kwargs, return_dict=True)
+    try:
+        if trip is not None: args, kwargs = trip.enter(args, kwargs)
+        out = previous(*args, **kwargs, return_dict=True)
     finally: now.trip = outer
     if trip is not None and not trip.finished:
         raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
@@ -200,8 +203,11 @@ def report(
     out.ipcv_pass = seen = current(run)
     for modality, grid, n, kept in zip(items.modalities, items.grids, items.sizes, counts):
         seen.add("vision", str(run.vision), modality, "x".join(map(str, grid)), n, kept, layer)
-    if trip is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
-    return fill(out, items.sizes, counts, run.tower.cell) if trip is not None and run.vision.shortens else out
+    if trip is not None and trip.cut is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
+    if trip is None or not run.vision.shortens: return out
+    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.sizes, counts)]
+    for modality, stays in zip(items.modalities, left(*merged, trip.cells)): seen.left[modality].append(stays)
+    return fill(out, *merged, trip.cells)
 
 # %% ../nbs/07_compress.ipynb #cell-23
 def traces(
@@ -221,25 +227,24 @@ def traces(
 # %% ../nbs/07_compress.ipynb #cell-25
 def fill(
     out, # the tower's output
-    sizes:tuple, # of each item: tokens
-    counts:tuple, # of each item: tokens kept
-    cell:int, # tokens joined into one by the merger
+    sizes:tuple, # of each item: merged tokens in the stock tower
+    counts:tuple, # of each item: merged tokens now
+    cells=None, # (sum of counts,) where they belong among all; None: first of each item
 ):
-    "The tower's output with as many merged rows as stock: each item's real ones first, zeros after."
-    merged = out.pooler_output
-    starts = offsets(n // cell for n in sizes)
-    place = torch.tensor([a + j for a, k in zip(starts, counts) for j in range(k // cell)]).to(merged.device, non_blocking=True)
-    out.pooler_output = merged.new_zeros(starts[-1], merged.shape[-1]).index_copy_(0, place, merged)
+    "The tower's output with as many merged rows as stock: real ones where they belong, zeros elsewhere."
+    merged, starts = out.pooler_output, offsets(sizes)
+    if cells is None: cells = torch.tensor([a + j for a, k in zip(starts, counts) for j in range(k)])
+    out.pooler_output = merged.new_zeros(starts[-1], merged.shape[-1]).index_copy_(0, cells.to(merged.device, non_blocking=True), merged)
     return out
+
+def left(sizes:tuple, counts:tuple, cells=None): # yields per item what `Entrance` takes
+    "Which placeholders of each item the language model keeps."
+    if cells is None: return zip(sizes, counts)
+    return torch.zeros(sum(sizes), dtype=torch.bool, device=cells.device).index_fill_(0, cells, True).split(sizes)
 
 def shorten(run:Compression):
     "Have the language model's entrance remove the placeholders that got no token."
-    def surplus():
-        found = {"image": [], "video": []}
-        for stage, method, modality, grid, tokens_in, tokens_kept, layer in run._now.seen.rows:
-            if stage == "vision": found[modality].append((tokens_in // run.tower.cell, tokens_kept // run.tower.cell))
-        return found
-    door = Entrance(run.tower.model, surplus)
+    door = Entrance(run.tower.model, lambda: run._now.seen.left)
     door.install()
     run._undo.append(door.remove)
 

@@ -28,10 +28,11 @@ from .towers import rotate
 # %% ../nbs/06_decoder.ipynb #cell-6
 def surplus_positions(
     placeholders:torch.Tensor, # (B, T) True where a placeholder of this modality stands
-    items:list,                # [(tokens in, tokens kept), ...] of every item, in reading order
-)->torch.Tensor:               # (B, T) True at the last `tokens in - tokens kept` placeholders of each item
+    items:list,                # of every item, in reading order: (tokens in, tokens kept), the first ones stay; or (n,) True at those that stay
+)->torch.Tensor:               # (B, T) True at the placeholders of each item that go
     "The placeholders that no surviving token fills. Raises `ConfigError` when the items do not fit the prompt."
-    last = torch.cat([torch.arange(n) >= kept for n, kept in items]).to(placeholders.device)
+    stays = lambda item: item if isinstance(item, torch.Tensor) else torch.arange(item[0]) < item[1]
+    last = ~torch.cat([stays(item).to(placeholders.device, non_blocking=True) for item in items])
     found = int(placeholders.sum())
     times, rest = divmod(found, len(last))
     rows = placeholders[::max(times, 1)]
@@ -212,12 +213,12 @@ def placeholders(model, prompt:Prompt, embeds)->dict: # modality -> (B, T)
 def kept_positions(
     model:Qwen2VLModel,  # whose placeholders they are
     prompt:Prompt,       # what this pass brings
-    counts:dict,         # {"image": [(tokens in, tokens kept), ...], "video": [...]}, or None
+    counts:dict,         # {"image": items, "video": items} as `surplus_positions` takes them, or None
     embeds:torch.Tensor, # (B, T, D) what goes into the text model
     mask=None,           # the attention mask as passed in
 )->torch.Tensor|None:    # (B, T) True for positions that stay, None when all do
     "All but the surplus placeholders of the pass. Where some go, padding in front of a sample's first token goes as well."
-    counts = {m: items for m, items in (counts or {}).items() if m in prompt.modalities and any(n != kept for n, kept in items)}
+    counts = {m: items for m, items in (counts or {}).items() if m in prompt.modalities and any(isinstance(i, torch.Tensor) or i[0] != i[1] for i in items)}
     if not counts: return None
     marks = placeholders(model, prompt, embeds)
     gone = torch.stack([surplus_positions(marks[m], items) for m, items in counts.items()]).any(0)
@@ -276,7 +277,7 @@ class Entrance(Attached):
     placeholders do not fit the items."""
     def __init__(self,
         model,   # Qwen2VLForConditionalGeneration or Qwen2VLModel
-        surplus, # () -> {"image": [(tokens in, tokens kept), ...], "video": [...]}, items in the order the tower saw them
+        surplus, # () -> {"image": items, "video": items} as `surplus_positions` takes them, in the order the tower saw them
     ):
         self.model, self.surplus = text_base(model), surplus
 

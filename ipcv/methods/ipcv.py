@@ -15,6 +15,7 @@ from ..ngr import donors, reconstruct, updates
 from ..reintegration import RESTORES, reintegrate
 from ..scoring import SCORES
 from ..stabilization import stabilize
+from ..towers import TowerTrip
 
 # %% ../../nbs/10_ipcv.ipynb #cell-5
 @dataclass(frozen=True)
@@ -41,18 +42,16 @@ class IPCV(Method):
         return None if self.retain == 1 else Trip(self, tower, items)
 
 # %% ../../nbs/10_ipcv.ipynb #cell-8
-class Trip:
+class Trip(TowerTrip):
     "One pass of IPCV through a tower."
     def __init__(self,
         method:IPCV, # the configuration
         tower, # the adapter of the model
         items:Items, # what the pass holds
     ):
-        self.method, self.tower, self.layer = method, tower, method.prune_layer
         count = (lambda n: kept_cells(n, method.retain, tower.cell)) if method.shortens else (lambda n: kept_count(n, method.retain))
-        self.items, self.counts = items, tuple(map(count, items.sizes))
-        self.before = self.cut = self.donors = None
-        self.finished = False
+        super().__init__(method, tower, items, map(count, items.sizes), method.prune_layer)
+        self.before = None
 
     def block(self, index:int, states:Tensor, run, told:dict) -> Tensor:
         "Run one block: stock before the pruning layer, stabilized for a while, then pruned; restore after the last."
