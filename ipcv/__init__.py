@@ -7,7 +7,8 @@ from types import ModuleType as _ModuleType
 
 _HOME = {  # public name -> module that defines it
     "compress": "compress", "parse": "compress", "Compression": "compress",
-    "IPCV": "methods.ipcv", "DART": "methods.dart", "FastV": "methods.fastv",
+    "IPCV": "methods.ipcv", "DARTViT": "methods.dart", "ToMe": "methods.tome", "ToFu": "methods.tofu", "Downsample": "methods.downsample",
+    "DART": "methods.dart", "FastV": "methods.fastv",
     "load": "loading",
     "evaluate": "evaluate", "latency": "evaluate",
     "load_suite": "testbed",

@@ -18,13 +18,16 @@ from torch import Tensor, nn
 from .core import Method, Trace, offsets, wrap
 from .decoder import Entrance, LayerDrop, put_back
 from .errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
-from .methods.dart import DART
+from .methods.dart import DART, DARTViT
+from .methods.downsample import Downsample
 from .methods.fastv import FastV
 from .methods.ipcv import IPCV
+from .methods.tofu import ToFu
+from .methods.tome import ToMe
 from .towers import positions, tower_for
 
 # %% ../nbs/07_compress.ipynb #cell-6
-METHODS = {method.name: method for method in (IPCV, DART, FastV)} # every method there is, by name
+METHODS = {method.name: method for method in (IPCV, DARTViT, ToMe, ToFu, Downsample, DART, FastV)} # every method there is, by name
 
 def parse(
     text:str, # such as "ipcv:retain=0.35,k=5"; "vanilla" or "" is no method

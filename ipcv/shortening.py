@@ -55,7 +55,7 @@ def mean(x:Tensor, size:Tensor, source:Tensor, target:Tensor) -> Tensor:
 def mlerp(x:Tensor, size:Tensor, source:Tensor, target:Tensor) -> Tensor:
     "The plain mean at the length of the longest of its group; ToFu."
     length, middle = x.float().norm(dim=-1), mean(x.float(), size, source, target)
-    longest = length.index_reduce(0, target, length[source], "amax")
+    longest = length.scatter_reduce(0, target, length[source], "amax")
     scaled = F.normalize(middle, dim=-1) * longest[:, None]
     joined = torch.zeros_like(length, dtype=torch.bool).index_fill_(0, target, True)
     return torch.where(joined[:, None], scaled.to(x.dtype), x)
