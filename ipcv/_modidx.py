@@ -449,6 +449,8 @@ d = { 'settings': { 'branch': 'main',
                           'ipcv.viz.look': ('viz.html#look', 'ipcv/viz.py'),
                           'ipcv.viz.merged_map': ('viz.html#merged_map', 'ipcv/viz.py'),
                           'ipcv.viz.outline': ('viz.html#outline', 'ipcv/viz.py'),
+                          'ipcv.viz.pareto': ('viz.html#pareto', 'ipcv/viz.py'),
                           'ipcv.viz.points': ('viz.html#points', 'ipcv/viz.py'),
                           'ipcv.viz.removed_patch': ('viz.html#removed_patch', 'ipcv/viz.py'),
-                          'ipcv.viz.token_map': ('viz.html#token_map', 'ipcv/viz.py')}}}
+                          'ipcv.viz.token_map': ('viz.html#token_map', 'ipcv/viz.py'),
+                          'ipcv.viz.tradeoff': ('viz.html#tradeoff', 'ipcv/viz.py')}}}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['kept_map', 'fitted', 'dimmed', 'donors_of', 'removed_patch', 'outline', 'token_map', 'merged_map', 'look', 'points',
-           'family_grid', 'curves']
+           'family_grid', 'curves', 'pareto', 'tradeoff']
 
 # %% ../nbs/22_viz.ipynb #cell-2
 import matplotlib.pyplot as plt, numpy as np
@@ -167,4 +167,30 @@ def curves(table,       # a DataFrame, a row a method and setting
         line, = ax.plot(rows[x], rows[y], "o-", ms=4, label=name)
         if band: ax.fill_between(rows[x], rows[band[0]], rows[band[1]], alpha=.15, color=line.get_color(), lw=0)
     ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y); ax.legend(fontsize=8)
+    return ax
+
+# %% ../nbs/22_viz.ipynb #front
+def pareto(cost, # (n,) smaller is better
+           gain, # (n,) larger is better
+          ):     # indices on the front, by ascending cost
+    "Points that no other one beats: at most their cost and at least their gain, one of them truly."
+    order, best = sorted(range(len(cost)), key=lambda i: (cost[i], -gain[i])), -np.inf
+    return [i for i in order if gain[i] > best and (best := gain[i]) is not None]
+
+def tradeoff(table,      # a DataFrame, a row a method and setting
+             x, y,       # columns: cost and gain
+             by="method", band=(), # as for `curves`
+             labels=("", ""), vanilla=None, # (x, y) of the stock model
+             ax=None):
+    "A line a method, intervals as bars, and the Pareto front of all points behind them."
+    ax = ax or plt.subplots(figsize=(4.5, 3.4), layout="constrained")[1]
+    for n, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        rows = rows.sort_values(x); style = dict(color=f"C{n % 10}", marker="osD^vP*X<>"[n % 10], ms=5, lw=1)
+        bars = [(rows[y] - rows[band[0]]).clip(lower=0), (rows[band[1]] - rows[y]).clip(lower=0)] if band else None
+        ax.errorbar(rows[x], rows[y], yerr=bars, elinewidth=.6, label=name, **style)
+    costs, gains = ([*table[c]] + ([vanilla[k]] if vanilla else []) for k, c in enumerate((x, y)))
+    best = pareto(costs, gains)
+    ax.step([costs[i] for i in best], [gains[i] for i in best], where="post", color="0.75", lw=5, zorder=0, label="Pareto front")
+    if vanilla: ax.plot(*vanilla, "k*", ms=10, label="vanilla")
+    ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y); ax.legend(fontsize=7)
     return ax
