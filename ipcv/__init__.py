@@ -7,8 +7,10 @@ from types import ModuleType as _ModuleType
 
 _HOME = {  # public name -> module that defines it
     "compress": "compress", "parse": "compress", "Compression": "compress",
-    "IPCV": "methods.ipcv", "DARTViT": "methods.dart", "ToMe": "methods.tome", "ToFu": "methods.tofu", "Downsample": "methods.downsample",
-    "DART": "methods.dart", "FastV": "methods.fastv",
+    "IPCV": "methods.ipcv", "DARTViT": "methods.dart", "ToMe": "methods.tome", "ToFu": "methods.tofu",
+    "RandomViT": "methods.random", "Downsample": "methods.downsample",
+    "DART": "methods.dart", "FastV": "methods.fastv", "V2Drop": "methods.v2drop", "SparseVLM": "methods.sparsevlm",
+    "RandomLLM": "methods.random",
     "load": "loading",
     "evaluate": "evaluate", "latency": "evaluate",
     "load_suite": "testbed",

@@ -22,12 +22,16 @@ from .methods.dart import DART, DARTViT
 from .methods.downsample import Downsample
 from .methods.fastv import FastV
 from .methods.ipcv import IPCV
+from .methods.random import RandomLLM, RandomViT
+from .methods.sparsevlm import SparseVLM
 from .methods.tofu import ToFu
 from .methods.tome import ToMe
+from .methods.v2drop import V2Drop
 from .towers import positions, tower_for
 
 # %% ../nbs/07_compress.ipynb #cell-6
-METHODS = {method.name: method for method in (IPCV, DARTViT, ToMe, ToFu, Downsample, DART, FastV)} # every method there is, by name
+METHODS = {method.name: method for method in (IPCV, DARTViT, ToMe, ToFu, RandomViT, Downsample,
+                                              DART, FastV, V2Drop, SparseVLM, RandomLLM)} # every method there is, by name
 
 def parse(
     text:str, # such as "ipcv:retain=0.35,k=5"; "vanilla" or "" is no method

@@ -6,7 +6,8 @@
 __all__ = ['surplus_positions', 'pack', 'take', 'put_back', 'cut_mask', 'Layout', 'ShortenedCache', 'shorten', 'cut_positions',
            'check_cache', 'shortened_pass', 'wrap_forward', 'Prompt', 'placeholders', 'kept_positions', 'text_base',
            'noted', 'with_grids', 'Attached', 'Entrance', 'layer_mask', 'View', 'told_apart', 'Descent', 'LayerDrop',
-           'at_layer', 'cut', 'cut_for', 'deepen', 'quota', 'best', 'keys_below', 'queries_below', 'LanguageMethod']
+           'at_layer', 'cut', 'cut_for', 'deepen', 'quota', 'best', 'keys_below', 'queries_below', 'LanguageMethod',
+           'StagedMethod']
 
 # %% ../nbs/06_decoder.ipynb #cell-3
 import inspect
@@ -483,8 +484,19 @@ class LanguageMethod(Method):
     def layers(self)->tuple: return (self.layer,)
     def check(self, tower): # before any work: does the language model have these layers?
         depth = len(tower.model.language_model.layers); text_base(tower.model)
-        for l in self.layers:
-            if l >= depth: raise bad_field("layer", l, f"between 1 and {depth - 1} for a language model of {depth} layers")
+        for field, l in zip(("layer", "layer2", "layer3"), self.layers):
+            if l >= depth: raise bad_field(field, l, f"between 1 and {depth - 1} for a language model of {depth} layers")
     @abstractmethod
     def choose(self, view:View): # (B, C) True at visual tokens that stay; or that and new states (B, C, H)
         "What stays before layer `view.index`."
+
+@dataclass(frozen=True)
+class StagedMethod(LanguageMethod):
+    "Base of methods that drop before three layers, each further up."
+    layer2:int = 17 # decoder layer of the second stage
+    layer3:int = 22 # decoder layer of the third stage
+    def __post_init__(self):
+        super().__post_init__()
+        check_integer("layer2", self.layer2, self.layer + 1); check_integer("layer3", self.layer3, self.layer2 + 1)
+    @property
+    def layers(self)->tuple: return self.layer, self.layer2, self.layer3

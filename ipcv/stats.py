@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FEWEST', 'cluster_sums', 'Interval', 'paired_interval', 'check_pairs', 'compare', 'family_sums', 'relative_average',
-           'average_interval', 'summarize', 'relative_latency']
+           'average_interval', 'average_difference', 'summarize', 'relative_latency']
 
 # %% ../nbs/21_stats.ipynb #cell-2
 from typing import NamedTuple
@@ -94,19 +94,34 @@ def relative_average(right,   # (..., F) right answers of the method
 def average_interval(method:pd.DataFrame,  # the method's rows
                      vanilla:pd.DataFrame, # the stock model's rows, the same questions
                      level=.95, n=2000, seed=0,
+                     minus:pd.DataFrame=None, # rows of another method, whose average is subtracted
                     )->Interval:           # percent of vanilla
     "The paper's Avg. Acc. with a percentile bootstrap interval, NaN below ten pictures: pictures drawn for all families and both models at once."
     images, families = sorted(set(vanilla.image)), sorted(set(vanilla.family))
-    m, v = (family_sums(f, images, families) for f in (method, vanilla))
-    value = float(relative_average(m.sum(0), v.sum(0)))
+    m, v, b = (family_sums(f, images, families) for f in (method, vanilla, method if minus is None else minus))
+    average = lambda m, v, b: relative_average(m, v) - (0 if minus is None else relative_average(b, v))
+    value = float(average(m.sum(0), v.sum(0), b.sum(0)))
     if len(images) < FEWEST or np.isnan(value): return Interval(value, float("nan"), float("nan"))
     r = np.random.default_rng(seed)
     def drawn(picked, axis=-1):
         times = np.stack([np.bincount(p.astype(int), minlength=len(images)) for p in picked.reshape(-1, len(images))])
-        return relative_average(times @ m, times @ v).reshape(picked.shape[:-1])
+        return average(times @ m, times @ v, times @ b).reshape(picked.shape[:-1])
     found = bootstrap((np.arange(len(images)),), drawn, vectorized=True, n_resamples=n, batch=500, confidence_level=level,
                       method="percentile", rng=r).confidence_interval
     return Interval(value, float(found.low), float(found.high))
+
+# %% ../nbs/21_stats.ipynb #diff
+def average_difference(frame:pd.DataFrame, # rows of `evaluate`
+                       a, b,               # methods
+                       vanilla="vanilla", level=.95, n=2000, seed=0,
+                      )->Interval:         # points of percent of vanilla
+    "The average of `a` minus that of `b`, with the interval of the difference. Raises `ResultsError`."
+    rows = frame[frame.method.isin([a, b, vanilla])]
+    check_pairs(rows, vanilla)
+    for m in (a, b):
+        if m not in set(rows.method): raise ResultsError(f"no rows of {m!r}: the methods are {sorted(set(frame.method))}")
+    of = lambda m: rows[rows.method == m]
+    return average_interval(of(a), of(vanilla), level, n, seed, minus=of(b))
 
 # %% ../nbs/21_stats.ipynb #cell-34
 def summarize(frame:pd.DataFrame,  # rows of `evaluate`
