@@ -7,7 +7,7 @@ __all__ = ['named_methods', 'spell', 'is_right', 'answer_batch', 'by_family', 'f
            'latency']
 
 # %% ../nbs/32_evaluate.ipynb #cell-3
-import hashlib, json, time
+import hashlib, json, os, time
 from contextlib import nullcontext
 from pathlib import Path
 import pandas as pd
@@ -77,7 +77,7 @@ def claim(
     for k, v in have.items():
         bad = {n for n in set(v) & set(want[k]) if v[n] != want[k][n]} if k == "methods" else {k} if v != want.get(k) else None
         if bad: raise ResultsError(f"{out} holds results of another configuration: {', '.join(sorted(bad))} differ{'' if len(bad) > 1 else 's'}; allowed: another folder, or the same configuration")
-    tmp = f.with_suffix(".tmp"); tmp.write_text(json.dumps(want | dict(methods=have.get("methods", {}) | want["methods"]), indent=1)); tmp.replace(f)
+    tmp = f.with_suffix(f".{os.getpid()}.tmp"); tmp.write_text(json.dumps(want | dict(methods=have.get("methods", {}) | want["methods"]), indent=1)); tmp.replace(f)
 
 # %% ../nbs/32_evaluate.ipynb #cell-16
 def evaluate(
@@ -88,6 +88,7 @@ def evaluate(
     batch_size:int=32,
     max_new_tokens:int=24,
     progress:bool=True,
+    share:tuple=(0, 1), # (i, n): only every n-th batch from the i-th on, for n processes with one `out`
 ) -> pd.DataFrame: # one row a method and question: method, id, image, family, question, answer, prediction, correct, tokens_in, tokens_kept, ...
     "Answer every question under every method, greedily. Raises `ResultsError` if `out` holds another configuration's rows, `ConfigError` for bad methods."
     methods, suite, done = named_methods(methods), by_family(suite), {}
@@ -95,7 +96,7 @@ def evaluate(
     if out and Path(out).exists() and not Path(out).is_dir(): raise ConfigError(f"out is {str(out)!r}; allowed: a folder, or one that can be made")
     with tempfile_or(out) as folder:
         claim(folder, fingerprint(model, suite) | dict(batch_size=batch_size, max_new_tokens=max_new_tokens, methods={n: spell(m) for n, m in methods.items()}))
-        for start in tqdm(range(0, len(suite), batch_size), desc="batches", disable=not progress, mininterval=5):
+        for start in tqdm(range(0, len(suite), batch_size)[share[0]::share[1]], desc="batches", disable=not progress, mininterval=5):
             parts = {n: folder/f"{hashlib.sha256(n.encode()).hexdigest()[:8]}-{start:06d}.parquet" for n in methods}
             if todo := [n for n in methods if not parts[n].exists()]:
                 rows = suite[start:start+batch_size]; inputs = ask(processor, rows["image"], rows["question"], model.device)
