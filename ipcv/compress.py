@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
-           'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'through_block', 'report', 'traces', 'fill',
-           'left', 'shorten', 'compress', 'by_item', 'descended', 'describe']
+           'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block', 'Went', 'arrived',
+           'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress', 'by_item', 'descended',
+           'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
-import difflib, threading, weakref
+import difflib, hashlib, threading, weakref
 from collections import deque
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from .core import Method, Trace, offsets, wrap
 from .decoder import Entrance, LayerDrop, put_back
 from .errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
@@ -87,8 +89,9 @@ class Compression:
         tower, # the adapter of the model
         methods:tuple, # what to run
         trace:bool=False, # record kept, removed and donor indices of every item?
+        memory:dict|None=None, # what items that were seen before came to
     ):
-        self.tower, self.methods, self.tracing = tower, methods, trace
+        self.tower, self.methods, self.tracing, self.memory = tower, methods, trace, memory
         self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
         self._rows, self._traces, self._passes = deque(maxlen=10_000), deque(maxlen=10_000), 0
         self._now, self._undo = Now(), []
@@ -125,10 +128,10 @@ _compressed = weakref.WeakSet() # models that are compressed at the moment
 def install(run:Compression):
     "Put a handle between a model, its tower and its blocks."
     tower, around = run.tower, [(run.tower.model, "forward", partial(whole_pass, run))]
-    if run.vision:
+    if run.vision or run.memory is not None:
         around += [(tower.module, "forward", partial(through_tower, run))]
         around += [(tower.model, name, partial(entrance, run, kind)) for kind, name in tower.entrances.items()]
-        around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
+    if run.vision: around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
     run._undo = [LayerDrop(tower.model, run.language, partial(descended, run)).install().remove] if run.language else []
     run._undo += [wrap(*a) for a in around]
     if run.vision and run.vision.shortens: shorten(run)
@@ -154,7 +157,7 @@ def whole_pass(run, previous, *args, **kwargs):
     brings = any(kwargs.get(name) is not None for name in ("image_grid_thw", "video_grid_thw"))
     for method in run.methods:
         if begins and brings and method.stage not in {row[0] for row in now.seen.rows}: raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
-    if begins and not now.seen.rows: now.seen.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
+    if begins and run.methods and not now.seen.rows: now.seen.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
 
 ELSEWHERE = "the prompt holds images or videos, but their features were not made by this compressed tower in this pass"
@@ -176,22 +179,28 @@ def current(run) -> Pass:
 
 # %% ../nbs/07_compress.ipynb #cell-20
 def through_tower(run, previous, *args, **kwargs):
-    "Around the tower's forward: make the trip, run the tower, report."
+    "Around the tower's forward: run it, or as much of it as is new, and report."
+    items = run.tower.items(run._now.modality, args, kwargs)
+    as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
+    out, went = (travel if run.memory is None else recall)(run, previous, args, kwargs, items)
+    if run.vision: out.ipcv_pass = report(run, items, went)
+    return out if as_dict else out.to_tuple()
+
+def travel(run, previous, args, kwargs, items): # the tower's output with stock's number of merged rows, and what happened to each item
+    "One trip through the tower."
     now, method = run._now, run.vision
-    items = run.tower.items(now.modality, args, kwargs)
-    trip = method.start(run.tower, items)
+    trip = method.start(run.tower, items) if method else None
     if trip is not None and trip.counts == items.sizes and max(items.sizes) > 1:
         raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
-    as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     outer, now.trip = now.trip, trip
     try:
         if trip is not None: args, kwargs = trip.enter(args, kwargs)
         out = previous(*args, **kwargs, return_dict=True)
     finally: now.trip = outer
-    if trip is not None and not trip.finished:
-        raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
-    out = report(run, items, trip, out)
-    return out if as_dict else out.to_tuple()
+    if trip is None: return out, [Went(n) for n in items.sizes]
+    if not trip.finished: raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
+    if trip.cut is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
+    return arrived(run, items, trip, out)
 
 def through_block(run, index, previous, states, **told):
     "Around a block's forward: the trip decides, or the block runs as it is."
@@ -199,22 +208,43 @@ def through_block(run, index, previous, states, **told):
     return previous(states, **told) if trip is None else trip.block(index, states, previous, told)
 
 # %% ../nbs/07_compress.ipynb #cell-21
-def report(
-    run:Compression, # the handle
-    items, # what the tower saw
-    trip, # a finished trip, or None for the stock tower
-    out, # the tower's output
-): # the output, with stock's number of merged rows
-    "Write down what a run of the tower pruned."
-    counts, layer = (items.sizes, None) if trip is None else (trip.counts, trip.layer)
-    out.ipcv_pass = seen = current(run)
-    for modality, grid, n, kept in zip(items.modalities, items.grids, items.sizes, counts):
-        seen.add("vision", str(run.vision), modality, "x".join(map(str, grid)), n, kept, layer)
-    if trip is not None and trip.cut is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
-    if trip is None or not run.vision.shortens: return out
-    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.sizes, counts)]
-    for modality, stays in zip(items.modalities, left(*merged, trip.cells)): seen.left[modality].append(stays)
-    return fill(out, *merged, trip.cells)
+@dataclass(frozen=True, eq=False)
+class Went:
+    "What happened to one item in the tower."
+    count:int # tokens left
+    layer:int|None = None # block before which the first ones went
+    stays:object = None # which of its placeholders the language model keeps, as `Entrance` takes it; None: all
+
+def arrived(run, items, trip, out):
+    "The output and the items of a finished trip."
+    if not run.vision.shortens: return out, [Went(n, trip.layer) for n in trip.counts]
+    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.sizes, trip.counts)]
+    return fill(out, *merged, trip.cells), [Went(n, trip.layer, stays) for n, stays in zip(trip.counts, left(*merged, trip.cells))]
+
+def report(run, items, went) -> Pass: # the pass that the items belong to
+    "Write down what became of each item."
+    seen = current(run)
+    for modality, grid, n, w in zip(items.modalities, items.grids, items.sizes, went):
+        seen.add("vision", str(run.vision), modality, "x".join(map(str, grid)), n, w.count, w.layer)
+        if w.stays is not None: seen.left[modality].append(w.stays)
+    return seen
+
+# %% ../nbs/07_compress.ipynb #memory
+def recall(run, previous, args, kwargs, items): # as `travel`
+    "Run the tower for items that are new to the memory; the others were there before."
+    pixels, cell = run.tower.pixels(args, kwargs, items), run.tower.cell
+    keys = [(str(run.vision), modality, grid, digest(x)) for modality, grid, x in zip(items.modalities, items.grids, pixels)]
+    new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
+    if new:
+        out, went = travel(run, previous, *run.tower.some(args, kwargs, items, new), items.some(new))
+        features = out.pooler_output.split([items.sizes[i] // cell for i in new])
+        run.memory.update((keys[i], (rows, w)) for i, rows, w in zip(new, features, went))
+    features, went = zip(*(run.memory[key] for key in keys))
+    return BaseModelOutputWithPooling(pooler_output=torch.cat(features)), list(went)
+
+def digest(x:Tensor) -> bytes:
+    "A number for a tensor's content (waits for the device)."
+    return hashlib.blake2b(x.contiguous().cpu().view(torch.uint8).numpy().data, digest_size=16).digest()
 
 # %% ../nbs/07_compress.ipynb #cell-23
 def traces(
@@ -259,7 +289,8 @@ def shorten(run:Compression):
 def compress(
     model:nn.Module, # a stock model; it stays the same object
     *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
-    trace:bool=False, # record kept, removed and donor indices of every item?
+    trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
+    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again; the caller keeps it
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,
     `UnsupportedModelError` or `AlreadyCompressedError`, each before the model is touched."""
@@ -271,8 +302,9 @@ def compress(
     tower = tower_for(model)
     for method in methods: method.check(tower)
     if tower.model in _compressed: raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
-    run = Compression(tower, methods, trace)
-    if methods: install(run)
+    if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
+    run = Compression(tower, methods, trace, remember)
+    if methods or remember is not None: install(run)
     return run
 
 # %% ../nbs/07_compress.ipynb #lang-report

@@ -32,6 +32,7 @@ class Items:
     @property
     def total(self) -> int: return sum(self.sizes)
     def __len__(self): return len(self.sizes)
+    def some(self, members): return Items(*(tuple(column[i] for i in members) for column in (self.modalities, self.grids, self.segments)))
 
 # %% ../nbs/00_core.ipynb #cell-7
 def offsets(

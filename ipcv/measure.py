@@ -87,20 +87,21 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
              workers=None,          # processes that answer at once; None: one for each thread of a CPU, one on a GPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of the same model and questions is not asked again."
-    from ipcv.evaluate import evaluate, fingerprint, part, spell
+    from ipcv.evaluate import evaluate, fingerprint, in_rounds, part, spell
     from ipcv.loading import load
     from ipcv.measure import worker # by its module: a process of its own knows no notebook
     specs = {label: spell(m) for label, m in methods.items()}
     (network, processor), suite = load(model), load_questions(**questions)
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
-    workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), -(-len(suite) // batch_size))
+    rounds = in_rounds(suite, batch_size)[1]
+    workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), len(rounds))
     job = dict(methods={s: s for s in dict.fromkeys(specs.values())}, out=str(folder), batch_size=batch_size)
-    if workers > 1: shared_out(partial(worker, model, questions, job, workers), workers, [part(folder, s, i) for s in job["methods"] for i in range(0, len(suite), batch_size)])
+    if workers > 1: shared_out(partial(worker, model, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
     rows = evaluate(network, processor, suite, **job, progress=workers == 1)
     return pd.concat([rows[rows.method == s].assign(method=label) for label, s in specs.items()], ignore_index=True)
 
 def worker(model, questions:dict, job:dict, workers:int, number:int):
-    "One process of several: every so many batches, on one thread, so that none waits for another's core."
+    "One process of several: every so many rounds of pictures, on one thread, so that none waits for another's core."
     import datasets
     from transformers.utils import logging
     from ipcv.evaluate import evaluate

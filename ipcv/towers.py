@@ -128,11 +128,18 @@ class Qwen2VLTower:
 
     def part(self, index, told, some, cut, alone=False): return Qwen2VLPart(self.blocks[index], told, some, cut, alone)
 
+    def named(self, args, kwargs): # the arguments of the tower's forward, by name
+        return dict(zip((name for name in ("hidden_states", "grid_thw") if name not in kwargs), args)) | kwargs
+    def pixels(self, args, kwargs, items): # of each item, from the arguments of the tower's forward
+        return self.named(args, kwargs)["hidden_states"].split(items.sizes)
+    def some(self, args, kwargs, items, members): # the arguments of the tower's forward -> those for some of the items
+        told, pixels = self.named(args, kwargs), self.pixels(args, kwargs, items)
+        return (), told | dict(hidden_states=torch.cat([pixels[i] for i in members]), grid_thw=told["grid_thw"][members])
+
     def resized(self, args, kwargs, items, grids): # the arguments of the tower's forward -> those of the same items on other grids
-        names = [name for name in ("hidden_states", "grid_thw") if name not in kwargs]
-        told = dict(zip(names, args)) | kwargs
+        told = self.named(args, kwargs)
         side = self.module.spatial_merge_size, self.module.config.temporal_patch_size, self.module.config.patch_size
-        pixels = [resize(x, old, new, *side) for x, old, new in zip(told["hidden_states"].split(items.sizes), items.grids, grids)]
+        pixels = [resize(x, old, new, *side) for x, old, new in zip(self.pixels(args, kwargs, items), items.grids, grids)]
         grid = torch.tensor(grids).to(told["grid_thw"].device, non_blocking=True)
         return (), told | dict(hidden_states=torch.cat(pixels), grid_thw=grid)
 
