@@ -22,7 +22,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLForConditionalGeneration, Qwen2VLModel
 
-from .core import Method, check_integer, wrap
+from .core import Method, check_integer, kept_count, wrap
 from .errors import ConfigError, UnsupportedModelError, bad_field
 from .towers import rotate
 
@@ -45,10 +45,11 @@ def surplus_positions(
 # %% ../nbs/06_decoder.ipynb #cell-11
 def pack(
     keep:torch.Tensor, # (B, T) True for positions that stay
+    counts=None,       # how many of each sample, where that is known; else the device is asked and waited for
 ):                     # (B, C) the column of each entry, -1 for a filler; and whether there are fillers
     "Right-aligned columns of what stays; C is the largest number of positions that a sample keeps."
-    counts = keep.sum(1)
-    width, least = torch.stack([counts.max(), counts.min()]).tolist()
+    counts = keep.sum(1).tolist() if counts is None else counts
+    width, least = max(counts), min(counts)
     columns = keep.to(torch.uint8).argsort(dim=1, stable=True)[:, keep.shape[1] - width:]
     return columns.masked_fill(~keep.gather(1, columns), -1), least < width
 
@@ -318,7 +319,15 @@ class View:
     told:dict            # what the layer below was called with
     norm:nn.Module|None = None # the norm after the last layer
     first:torch.Tensor|None = None # (B, C, H) what went into layer 0
+    given:tuple = ()     # of each sample, on the host: visual tokens of the prompt
+    left:tuple|None = None # of each sample, on the host: how many of them the method has said to keep here
+    behind:tuple = ()    # of each sample, on the host: columns behind its last visual token
     notes:dict = field(default_factory=dict) # what the method writes down for its later layers, in this pass
+
+    @property
+    def count(self): # (B, 1)
+        "How many visual tokens each sample keeps; the device does not wait for it, nor the host for the device."
+        return torch.tensor(self.left).to(self.visual.device, non_blocking=True)[:, None]
 
 def told_apart(model, prompt:Prompt, call:dict): # {modality: (B, T)} and (B, T), of the sequence that the text model is called with
     "Where visual tokens stand, and where no padding and no filler does (for right padding the mask has to be 2-D)."
@@ -334,7 +343,7 @@ def told_apart(model, prompt:Prompt, call:dict): # {modality: (B, T)} and (B, T)
 class Descent:
     "One pass of the text model that loses positions on its way."
     def __init__(self,
-        method,              # `layers`, and `choose(view)` -> (B, C) True for what stays, or that and new states (B, C, H)
+        method,              # `layers`, and `choose(view)` -> (B, C) True for what stays, or that and new states (B, C, H); `left(n)` if it knows how many of n will stay
         marks:dict,          # modality -> (B, T) True at its visual tokens
         valid:torch.Tensor,  # (B, T) False at padding
         norm=None,           # the norm after the last layer
@@ -342,17 +351,24 @@ class Descent:
         self.norm, self.method, self.marks, self.visual, self.valid = norm, method, marks, torch.stack(list(marks.values())).any(0), valid
         self.length, self.gaps, self.history, self.told, self.first, self.notes = valid.shape[1], False, [], None, None, {}
         self.columns = torch.arange(self.length, device=valid.device).expand(len(valid), -1)
+        last, front = torch.where(self.visual, self.columns, -1).amax(1), (valid.cumsum(1) == 0).sum(1)
+        self.given, self.front, self.behind = map(tuple, torch.stack([self.visual.sum(1), front, self.length - 1 - last]).tolist()) # the one time that the host waits
 
     def here(self, x): return take(x, self.columns) & (self.columns >= 0)
 
+    def counts(self, index:int): # of each sample: visual tokens and all positions that stay before this layer; None, None if the method does not know
+        if not hasattr(self.method, "left"): return None, None
+        left = tuple(self.method.left(n)[self.method.layers.index(index)] for n in self.given)
+        return left, [self.length - (self.front[b] if left != self.given else 0) - self.given[b] + left[b] for b in range(len(left))]
+
     def shed(self, index:int, states:torch.Tensor)->torch.Tensor: # (B, C, H) -> (B, fewer, H)
         "Drop what the method does not keep; text stays, and padding in front goes where anything goes."
-        visual, valid = self.here(self.visual), self.here(self.valid)
+        (left, stay), visual, valid = self.counts(index), self.here(self.visual), self.here(self.valid)
         first = None if self.first is None else take(self.first, self.columns)
-        chosen = self.method.choose(View(index, states, self.before, visual, valid, self.below, self.told, self.norm, first, self.notes))
+        chosen = self.method.choose(View(index, states, self.before, visual, valid, self.below, self.told, self.norm, first, self.given, left, self.behind, self.notes))
         if isinstance(chosen, tuple): chosen, states = chosen
         front = (valid.cumsum(1) == 0) & (visual & ~chosen).any()
-        local, self.gaps = pack((chosen | ~visual) & ~front & (self.columns >= 0))
+        local, self.gaps = pack((chosen | ~visual) & ~front & (self.columns >= 0), stay)
         self.columns = take(self.columns, local).masked_fill(local < 0, -1)
         return take(states, local)
 
@@ -486,6 +502,10 @@ class LanguageMethod(Method):
         depth = len(tower.model.language_model.layers); text_base(tower.model)
         for field, l in zip(("layer", "layer2", "layer3"), self.layers):
             if l >= depth: raise bad_field(field, l, f"between 1 and {depth - 1} for a language model of {depth} layers")
+    def left(self, n:int)->tuple: # of a sample's n visual tokens, how many stay before each of `layers`
+        return (min(n, kept_count(n, self.retain)),) * len(self.layers)
+    def choosing(self, n:tuple, text:int, behind:int, stack)->float: # floating point operations of all stages: visual tokens before each, text in all and behind them, a `Stack`
+        return 0.
     @abstractmethod
     def choose(self, view:View): # (B, C) True at visual tokens that stay; or that and new states (B, C, H)
         "What stays before layer `view.index`."
@@ -500,3 +520,5 @@ class StagedMethod(LanguageMethod):
         check_integer("layer2", self.layer2, self.layer + 1); check_integer("layer3", self.layer3, self.layer2 + 1)
     @property
     def layers(self)->tuple: return self.layer, self.layer2, self.layer3
+    @abstractmethod
+    def left(self, n:int)->tuple: "How many of n visual tokens stay before each of the three layers."

@@ -54,6 +54,9 @@ class Qwen2VLPart:
         attn = self.block.attn
         k, v = project(attn.qkv, x, slice(attn.dim, None)).view(len(x), 2, attn.num_heads, -1).unbind(1)
         return rotate(k, self.whole["position_embeddings"]), v
+    def keys(self, x): # (N, D) -> (N, H, d)
+        attn = self.block.attn
+        return rotate(project(attn.qkv, x, slice(attn.dim, 2 * attn.dim)).view(len(x), attn.num_heads, -1), self.whole["position_embeddings"])
     def attend(self, q, k, v): # (K, H, d), twice (N, H, d) -> (K, H, d)
         if is_flash(self.block): return flash(self, q, k, v)
         keys = self.cut.lengths if self.alone else self.cut.items.lengths

@@ -9,7 +9,7 @@ __all__ = ['smaller', 'Downsample', 'Resized', 'nearest_cells']
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
-from ..core import Method, offsets
+from ..core import Method, Work, offsets, unchanged
 from ..towers import TowerTrip
 
 # %% ../../nbs/18_downsample.ipynb #grid
@@ -29,6 +29,11 @@ class Downsample(Method):
     "Control: the picture resized to `retain` times the tokens (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
     shortens:ClassVar[bool] = True
+    def work(self, grid:tuple, tower) -> Work: # a smaller item from the start
+        return unchanged(self.grid(grid, round(tower.cell ** .5)), tower)
+    def grid(self, grid:tuple, side:int) -> tuple: # (frames, rows, columns) of patches -> those of the smaller item
+        rows, columns = smaller(grid[1] // side, grid[2] // side, self.retain)
+        return grid[0], rows * side, columns * side
     def check(self, tower): pass
     def start(self, tower, items): return None if self.retain == 1 else Resized(self, tower, items)
 
@@ -36,8 +41,8 @@ class Resized(TowerTrip):
     "A pass over smaller pictures."
     def __init__(self, method, tower, items):
         side = round(tower.cell ** .5)
-        self.cells_of = [((h // side, w // side), smaller(h // side, w // side, method.retain)) for t, h, w in items.grids]
-        self.grids = tuple((t, a * side, b * side) for (t, h, w), (full, (a, b)) in zip(items.grids, self.cells_of))
+        self.grids = tuple(method.grid(grid, side) for grid in items.grids)
+        self.cells_of = [tuple((h // side, w // side) for t, h, w in pair) for pair in zip(items.grids, self.grids)]
         super().__init__(method, tower, items, [t * h * w for t, h, w in self.grids])
 
     def enter(self, args, kwargs):

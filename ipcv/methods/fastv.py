@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from torch import Tensor
-from ..decoder import LanguageMethod, View, best, keys_below, queries_below, quota
+from ..decoder import LanguageMethod, View, best, keys_below, queries_below
 
 # %% ../../nbs/12_fastv.ipynb #row
 def attention_row(
@@ -28,7 +28,10 @@ def attention_row(
 class FastV(LanguageMethod):
     "The visual tokens that the last prompt token attends to most; Chen et al. 2024. Keeps `retain` of each sample's visual tokens from `layer` on, (layer + retain * (depth - layer)) / depth of them on average over layers. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "fastv"
+    def choosing(self, n, text, behind, stack)->float: # keys, one query, one row of logits
+        width = stack.heads * stack.head
+        return 2. * ((n[0] + text) * (stack.width * stack.kv_heads * stack.head + width) + stack.width * width)
     def choose(self, view:View)->Tensor:
         place = torch.arange(view.valid.shape[1], device=view.valid.device)
         last = torch.where(view.valid, place, -1).amax(1, keepdim=True)
-        return best(attention_row(queries_below(view, last)[:, 0], keys_below(view), view.valid), view.visual, quota(view.visual, self.retain))
+        return best(attention_row(queries_below(view, last)[:, 0], keys_below(view), view.valid), view.visual, view.count)

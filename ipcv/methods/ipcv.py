@@ -6,10 +6,11 @@
 __all__ = ['IPCV', 'Trip', 'prune', 'stabilized', 'restored']
 
 # %% ../../nbs/10_ipcv.ipynb #cell-2
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import Tensor
-from ..core import Items, Method, check_choice, check_integer, kept_cells, kept_count, split
+from ..core import Items, Method, Work, check_choice, check_integer, kept_cells, kept_count, split, unchanged
 from ..errors import bad_field
 from ..ngr import donors, reconstruct, updates
 from ..reintegration import RESTORES, reintegrate
@@ -38,6 +39,17 @@ class IPCV(Method):
     def check(self, tower): # before any work: does the tower have these layers?
         if self.prune_layer > tower.depth - 1: raise bad_field("prune_layer", self.prune_layer, f"between 1 and {tower.depth - 1} for a tower of {tower.depth} blocks")
         if self.as_layers > tower.depth - self.prune_layer: raise bad_field("as_layers", self.as_layers, f"between 0 and {tower.depth - self.prune_layer} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}")
+    def count(self, n:int, cell:int) -> int: # tokens of an item that stay
+        return kept_cells(n, self.retain, cell) if self.shortens else kept_count(n, self.retain)
+    def work(self, grid:tuple, tower) -> Work: # what an item costs: queries of kept tokens only where removed ones are keys and values
+        if self.retain == 1: return unchanged(grid, tower)
+        n, after = math.prod(grid), tower.depth - self.prune_layer - self.as_layers
+        k = self.count(n, tower.cell); rebuilt = (n - k) * min(self.k, k) * tower.width # additions of one reconstruction
+        times, near = max(0, self.as_layers - 1) + (self.restore == "ngr"), 2. * (n - k) * k * tower.width
+        blocks = ((n, n, n),) * self.prune_layer + ((k, n, k),) * self.as_layers + ((k, k, k),) * after
+        return Work(blocks, k if self.shortens else n, (near if self.matches else 0) + times * rebuilt, grid[0])
+    @property
+    def matches(self) -> bool: return self.as_layers > 1 or self.restore in ("ngr", "copy") # are neighbours needed?
     def start(self, tower, items): # a trip through the tower, or None for the stock tower
         return None if self.retain == 1 else Trip(self, tower, items)
 
@@ -49,8 +61,7 @@ class Trip(TowerTrip):
         tower, # the adapter of the model
         items:Items, # what the pass holds
     ):
-        count = (lambda n: kept_cells(n, method.retain, tower.cell)) if method.shortens else (lambda n: kept_count(n, method.retain))
-        super().__init__(method, tower, items, map(count, items.sizes), method.prune_layer)
+        super().__init__(method, tower, items, [method.count(n, tower.cell) for n in items.sizes], method.prune_layer)
         self.before = None
 
     def block(self, index:int, states:Tensor, run, told:dict) -> Tensor:
@@ -69,7 +80,7 @@ def prune(self:Trip, states:Tensor, told:dict) -> Tensor:
     method = self.method
     self.cut = split(SCORES[method.score](states, self.before, self.items), self.items, self.counts)
     self.then, self.gone, self.before = self.cut.kept(states), self.cut.removed(states), None
-    if method.as_layers > 1 or method.restore in ("ngr", "copy"): self.donors = donors(self.cut, self.then, self.gone, method.k)
+    if method.matches: self.donors = donors(self.cut, self.then, self.gone, method.k)
     self.some = self.tower.narrow(told, self.cut)
     return self.then
 Trip.prune = prune

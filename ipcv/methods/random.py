@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
-from ..core import check_integer, kept_cells, split
-from ..decoder import LanguageMethod, View, best, quota
+from ..core import check_integer, split
+from ..decoder import LanguageMethod, View, best
 from ..shortening import Once, ShorteningMethod
 
 # %% ../../nbs/15_random.ipynb #lots
@@ -33,7 +33,7 @@ class RandomLLM(LanguageMethod):
     name:ClassVar[str] = "random_llm"
 
     def __post_init__(self): super().__post_init__(); check_integer("seed", self.seed, 0)
-    def choose(self, view:View)->Tensor: return best(lots(view.visual, self.seed), view.visual, quota(view.visual, self.retain))
+    def choose(self, view:View)->Tensor: return best(lots(view.visual, self.seed), view.visual, view.count)
 
 # %% ../../nbs/15_random.ipynb #vit
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RandomViT(ShorteningMethod):
     name:ClassVar[str] = "random_vit"
 
     def __post_init__(self): super().__post_init__(); check_integer("seed", self.seed, 0)
-    def trip(self, tower, items): return Once(self, tower, items, [kept_cells(n, self.retain, tower.cell) for n in items.sizes])
+    def trip(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
     def choose(self, trip, states, told):
         drawn = torch.cat([lots(torch.ones(1, n, dtype=torch.bool), self.seed)[0] for n in trip.items.sizes])
         return split(drawn.to(states.device, non_blocking=True), trip.items, trip.counts)
