@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['Items', 'offsets', 'alike', 'rows', 'kept_count', 'kept_cells', 'Split', 'split', 'Stack', 'Work', 'unchanged',
-           'Method', 'is_number', 'as_text', 'check_integer', 'check_choice', 'Trace', 'wrap']
+           'Method', 'is_number', 'as_text', 'check_integer', 'check_choice', 'Trace', 'wrap', 'span']
 
 # %% ../nbs/00_core.ipynb #cell-2
 import math
+from contextlib import nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from functools import cached_property, partial, wraps
 from itertools import accumulate
@@ -215,3 +217,11 @@ def wrap(
         delattr(owner, name)
         if own is not None: setattr(owner, name, own)
     return undo
+
+# %% ../nbs/00_core.ipynb #span
+_watch = ContextVar("watch", default=None) # whoever measures at the moment; has `span(stage)`
+
+def span(stage:str): # a context manager
+    "What is inside belongs to this stage, for those who measure."
+    watch = _watch.get()
+    return nullcontext() if watch is None else watch.span(stage)

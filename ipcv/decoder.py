@@ -22,7 +22,7 @@ from torch import nn
 from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLForConditionalGeneration, Qwen2VLModel
 
-from .core import Method, check_integer, kept_count, wrap
+from .core import Method, check_integer, kept_count, span, wrap
 from .errors import ConfigError, UnsupportedModelError, bad_field
 from .towers import rotate
 
@@ -412,7 +412,8 @@ def at_layer(self:LayerDrop, index, forward, call):
     if trip is not None:
         check_cache(cache)
         if index == 0: trip.first = states
-        if index in self.method.layers: states = trip.shed(index, states)
+        if index in self.method.layers:
+            with span("choice"): states = trip.shed(index, states)
     layout = cache.deep.get(index) if isinstance(cache, ShortenedCache) else None
     uncut = trip is None or trip.columns.shape[1] == trip.length and not trip.gaps
     if not (uncut and layout is None): call = self.cut(index, trip, cache, layout, {**call, "hidden_states": states})

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .core import Items, Method, Split, Work, alike, check_choice, check_integer, kept_cells, offsets, rows, unchanged
+from .core import Items, Method, Split, Work, alike, check_choice, check_integer, kept_cells, offsets, rows, span, unchanged
 from .errors import bad_field
 from .towers import TowerTrip
 
@@ -141,8 +141,9 @@ class Once(TowerTrip):
 
     def block(self, index:int, states:Tensor, run, told:dict) -> Tensor:
         if index == self.layer:
-            self.cut = self.method.choose(self, states, told)
-            self.some, states = self.tower.narrow(told, self.cut), self.cut.kept(states)
+            with span("selection"):
+                self.cut = self.method.choose(self, states, told)
+                self.some, states = self.tower.narrow(told, self.cut), self.cut.kept(states)
             if not self.method.parity: self.cells = cells_of(self.cut.keep, self.tower.cell)
         self.before = states if index < self.layer else None
         return super().block(index, states, run, self.some if index >= self.layer else told)
@@ -187,7 +188,8 @@ def taken_apart(self:Merging, index:int, step:int, states:Tensor, told:dict) -> 
     q, (k, v) = part.queries(x), part.keys_values(x)
     heads = proportional(part, q, k, v, self.size) if self.sized else part.attend(q, k, v)
     states = part.attended(states, heads)
-    if any(plan[step] for plan in self.plans): states = self.join(step, states, k.float().mean(1), told)
+    if any(plan[step] for plan in self.plans):
+        with span("selection"): states = self.join(step, states, k.float().mean(1), told)
     return part.mlp(states)
 Merging.taken_apart = taken_apart
 

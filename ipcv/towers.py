@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FAMILIES', 'rotate', 'project', 'Qwen2VLPart', 'is_flash', 'interface', 'flash', 'resize', 'Qwen2VLTower',
-           'TowerTrip', 'positions', 'tower_for']
+           'TowerTrip', 'positions', 'tower_for', 'stage_modules']
 
 # %% ../nbs/05_towers.ipynb #cell-3
 from dataclasses import dataclass
@@ -186,3 +186,15 @@ def tower_for(
     if isinstance(model, Qwen2VLModel): return Qwen2VLTower(model)
     raise UnsupportedModelError(f"{type(model).__name__} is not supported; supported families: " +
         "; ".join(f"{name} ({', '.join(c.__name__ for c in classes)})" for name, classes in FAMILIES.items()))
+
+# %% ../nbs/05_towers.ipynb #stages
+def stage_modules(
+    model:nn.Module, # an image-text model
+) -> dict: # stage -> modules: "patches", "blocks", "merger", and "language" for the text model
+    "The modules that stages of a model are made of. Raises `UnsupportedModelError`."
+    base = getattr(model, "model", model)
+    if hasattr(base, "visual"): return dict(patches=[base.visual.patch_embed], blocks=list(base.visual.blocks), merger=[base.visual.merger], language=[base.language_model])
+    if hasattr(base, "vision_tower") and hasattr(base, "multi_modal_projector"):
+        tower = base.vision_tower
+        return dict(patches=[tower.embeddings], blocks=list(tower.encoder.layer), merger=[base.multi_modal_projector], language=[base.language_model])
+    raise UnsupportedModelError(f"{type(model).__name__}: its stages are not known; known are those of Qwen2-VL and InternVL")

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import Tensor
-from ..core import Items, Method, Work, check_choice, check_integer, kept_cells, kept_count, split, unchanged
+from ..core import Items, Method, Work, check_choice, check_integer, kept_cells, kept_count, span, split, unchanged
 from ..errors import bad_field
 from ..ngr import donors, reconstruct, updates
 from ..reintegration import RESTORES, reintegrate
@@ -78,22 +78,25 @@ class Trip(TowerTrip):
 def prune(self:Trip, states:Tensor, told:dict) -> Tensor:
     "Equations 1-3: score, split, find neighbours. (N, D) -> (K, D)"
     method = self.method
-    self.cut = split(SCORES[method.score](states, self.before, self.items), self.items, self.counts)
-    self.then, self.gone, self.before = self.cut.kept(states), self.cut.removed(states), None
-    if method.matches: self.donors = donors(self.cut, self.then, self.gone, method.k)
-    self.some = self.tower.narrow(told, self.cut)
+    with span("selection"):
+        self.cut = split(SCORES[method.score](states, self.before, self.items), self.items, self.counts)
+        self.then, self.gone, self.before = self.cut.kept(states), self.cut.removed(states), None
+        if method.matches: self.donors = donors(self.cut, self.then, self.gone, method.k)
+        self.some = self.tower.narrow(told, self.cut)
     return self.then
 Trip.prune = prune
 
 # %% ../../nbs/10_ipcv.ipynb #cell-12
 def stabilized(self:Trip, index:int, kept:Tensor, told:dict) -> Tensor:
     "Equations 6-9: a block in which removed tokens are keys and values. (K, D) -> (K, D)"
-    gone = self.gone if index == self.layer else reconstruct(self.gone, updates(kept, self.then), self.donors)
-    return stabilize(self.tower.part(index, told, self.some, self.cut), kept, self.cut.whole(kept, gone), self.cut.keep)
+    with span("rebuilding"):
+        gone = self.gone if index == self.layer else reconstruct(self.gone, updates(kept, self.then), self.donors)
+        full = self.cut.whole(kept, gone)
+    return stabilize(self.tower.part(index, told, self.some, self.cut), kept, full, self.cut.keep)
 Trip.stabilized = stabilized
 
 def restored(self:Trip, kept:Tensor) -> Tensor:
     "Equation 10: every token back in its place. (K, D) -> (N, D)"
     self.finished = True
-    return reintegrate(self.method.restore, self.cut, self.gone, self.then, kept, self.donors)
+    with span("rebuilding"): return reintegrate(self.method.restore, self.cut, self.gone, self.then, kept, self.donors)
 Trip.restored = restored
