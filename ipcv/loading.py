@@ -227,9 +227,9 @@ def random_ids(
     pad = config.video_token_id if qwen and video else config.image_token_id
     start, end = (config.vision_start_token_id, config.vision_end_token_id) if qwen else (pad - 2, pad - 1)
     words = min(i for i in (start, end, pad, config.image_token_id, t.bos_token_id, t.eos_token_id, t.pad_token_id) if isinstance(i, int))
-    said = torch.randint(words, (batch, text - 2*len(tokens)), generator=torch.Generator().manual_seed(seed)); half = said.shape[1]//2
+    said = torch.randint(words, (batch, text - 2*len(tokens)), generator=torch.Generator().manual_seed(seed)); before = min(14, said.shape[1] - 1) # as much as Qwen2-VL's template has, with the token at the start of an item
     items = torch.tensor([i for n in tokens for i in (start, *[pad]*n, end)]).expand(batch, -1)
-    return torch.cat([said[:, :half], items, said[:, half:]], 1)
+    return torch.cat([said[:, :before], items, said[:, before:]], 1)
 
 # %% ../nbs/08_loading.ipynb #random-inputs
 def random_inputs(

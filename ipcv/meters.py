@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'STAGES', 'FREE', 'Sizes', 'sizes', 'nominal', 'reference_counts', 'config_of',
            'reference_count', 'by_layer', 'Counts', 'block_flops', 'true_counts', 'Watch', 'watched', 'profile',
-           'nothing', 'stage_table', 'ceilings', 'Allocations', 'peak_bytes']
+           'nothing', 'stage_table', 'ceilings', 'Allocations', 'peak_bytes', 'versions', 'machine']
 
 # %% ../nbs/20_meters.ipynb #imports
-import math, time
+import importlib.metadata as metadata, math, os, platform, re, time
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from statistics import mean, median
+from pathlib import Path
+from statistics import mean
 import pandas as pd
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from .compress import compress, parse
 from .core import Stack, _watch, unchanged, wrap
 from .errors import ConfigError, UnsupportedModelError, bad_field
-from .evaluate import spell
 from .towers import stage_modules
 
 # %% ../nbs/20_meters.ipynb #sizes
@@ -293,3 +293,22 @@ def peak_bytes(
         return torch.cuda.max_memory_allocated(device) - before
     with Allocations() as seen: call()
     return seen.peak
+
+# %% ../nbs/20_meters.ipynb #facts
+def versions()->dict:
+    "Versions of Python and of the packages that matter to a number."
+    names = ("ipcv", "torch", "transformers", "datasets", "scipy", "numpy", "pandas")
+    def version(n):
+        try: return metadata.version(n)
+        except metadata.PackageNotFoundError: return __import__(n).__version__ if n == "ipcv" else None
+    return {"python": platform.python_version(), **{n: version(n) for n in names}}
+
+def machine()->dict:
+    "The processor, its cores, the memory in GB and the GPU, in words."
+    import torch
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpu = re.search(r"model name\s*:\s*(.+)", info)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else float("nan")
+    return dict(system=f"{platform.system()} {platform.machine()}", cpu=cpu[1] if cpu else platform.processor(), cores=cores, threads=torch.get_num_threads(),
+                memory_gb=round(memory, 1), gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['kept_map', 'fitted', 'dimmed', 'donors_of', 'removed_patch', 'outline', 'token_map', 'merged_map', 'look', 'points',
-           'family_grid', 'curves', 'pareto', 'tradeoff']
+           'family_grid', 'curves', 'pareto', 'tradeoff', 'stage_bars']
 
 # %% ../nbs/22_viz.ipynb #cell-2
 import matplotlib.pyplot as plt, numpy as np
@@ -193,4 +193,21 @@ def tradeoff(table,      # a DataFrame, a row a method and setting
     ax.step([costs[i] for i in best], [gains[i] for i in best], where="post", color="0.75", lw=5, zorder=0, label="Pareto front")
     if vanilla: ax.plot(*vanilla, "k*", ms=10, label="vanilla")
     ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y); ax.legend(fontsize=7)
+    return ax
+
+# %% ../nbs/22_viz.ipynb #bars
+def stage_bars(table, # a row a method: milliseconds of each stage, `total`, `relative_pct`
+               stages,     # columns, in the order in which they run
+               title="",
+               ax=None):   # matplotlib axes
+    "Stacked bars of time by stage; the number at the end is the total relative to the first row."
+    import matplotlib.pyplot as plt
+    ax = ax or plt.subplots(figsize=(8, 1 + .38 * len(table)), layout="constrained")[1]
+    stages, left, places = [s for s in stages if s in table and table[s].max() > 0], 0, range(len(table))
+    for i, stage in enumerate(stages):
+        ax.barh(places, table[stage], left=left, label=stage, color=f"C{i}")
+        left = left + table[stage]
+    for y, (end, relative) in enumerate(zip(left, table.relative_pct)): ax.text(end, y, f" {relative:.0f} %", va="center", fontsize=8)
+    ax.set(yticks=places, xlabel="time (ms)", title=title); ax.set_yticklabels(table.method, fontsize=8); ax.invert_yaxis(); ax.margins(x=.1)
+    ax.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(.45, -.18 - .6 / (1 + len(table))))
     return ax
