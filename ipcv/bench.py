@@ -42,7 +42,7 @@ class Bench:
     def __str__(self):
         show = lambda t: t.to_string(index=False, float_format=lambda x: f"{x:.4g}")
         f = self.facts; stages = [s for s in STAGES if s in self.table and self.table[s].max() > 0]
-        first = self.table[["method", "total", "total_q1", "total_q3", "relative_pct", "flops_pct", "tower_pct", "tower_flops_pct", "cache_mib", "peak_mib"]]
+        first = self.table[["method", "total", "total_q1", "total_q3", "relative_pct", "flops_pct", "tower_pct", "tower_flops_pct", "cache_mib", "peak_mib", "tower_peak_mib"]]
         return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds",
             "Milliseconds, and percent of the first row:\n" + show(first), "By stage, milliseconds:\n" + show(self.table[["method", *stages]]), "Ceilings (Amdahl), and speed-ups reached:\n" + show(self.ceilings)])
 
@@ -88,7 +88,7 @@ def bench(
     rows = profile(network, inputs, chosen, new_tokens, repeats, progress=progress)
     table = counted(stage_table(rows), network, chosen, grids, text if not images else None, batch, new_tokens, inputs)
     if memory: table = table.assign(**held(network, inputs, chosen))
-    else: table = table.assign(cache_mib=float("nan"), peak_mib=float("nan"))
+    else: table = table.assign(cache_mib=float("nan"), peak_mib=float("nan"), tower_peak_mib=float("nan"))
     said = f"pictures of {', '.join('x'.join(map(str, g)) for g in dict.fromkeys(grids))}" if images else f"{' + '.join('x'.join(map(str, g)) for g in grids)} {'video' if video else 'image'} patches and {text} text tokens"
     facts = dict(model=name, random_weights=str(name).startswith("random:"), inputs=said, grids=grids, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, dtype=str(network.dtype).removeprefix("torch."),
                  attention=network.config._attn_implementation, device=str(network.device), versions=versions(), hardware=machine() | ({} if network.device.type == "cuda" else dict(gpu=None)), date=datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -112,14 +112,18 @@ def counted(table, network, chosen:dict, grids, text, batch, new_tokens, inputs)
         tower_flops_pct=[100 * total(n, lambda c: c.only(*TOWER)) / total("vanilla", lambda c: c.only(*TOWER)) for n in table.method],
         tower_pct=100 * table[tower].sum(axis=1) / stock[tower].sum())
 
-def held(network, inputs, chosen:dict) -> dict: # cache_mib, peak_mib of each method
-    "Bytes of the cache after the prefill, read off it, and the most that a prefill allocates above the weights."
-    found = dict(cache_mib=[], peak_mib=[])
+def held(network, inputs, chosen:dict) -> dict: # cache_mib, peak_mib, tower_peak_mib of each method
+    "Bytes of the cache after the prefill, read off it, and the most that a prefill, and the vision tower alone, allocate above the weights."
+    found, base = dict(cache_mib=[], peak_mib=[], tower_peak_mib=[]), getattr(network, "model", network)
+    features = base.get_video_features if "pixel_values_videos" in inputs else base.get_image_features
+    pixels = [inputs[k] for k in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw") if k in inputs]
     for methods in chosen.values():
         seen = []
         def call():
-            with torch.inference_mode(), compress(network, *methods) if methods else torch.inference_mode():
-                cache = network.generate(**inputs, max_new_tokens=1, do_sample=False, return_dict_in_generate=True).past_key_values
-                seen.append(sum(l.keys.nbytes + l.values.nbytes for l in cache.layers))
-        found["peak_mib"].append(peak_bytes(call, network.device) / 2 ** 20); found["cache_mib"].append(seen[0] / 2 ** 20)
+            cache = network.generate(**inputs, max_new_tokens=1, do_sample=False, return_dict_in_generate=True).past_key_values
+            seen.append(sum(l.keys.nbytes + l.values.nbytes for l in cache.layers))
+        with torch.inference_mode(), compress(network, *methods) if methods else torch.inference_mode():
+            found["peak_mib"].append(peak_bytes(call, network.device) / 2 ** 20); found["cache_mib"].append(seen[0] / 2 ** 20)
+            run = getattr(base, features.__name__) # as it is now, compressed or not
+            found["tower_peak_mib"].append(peak_bytes(lambda: run(*pixels), network.device) / 2 ** 20)
     return found

@@ -202,12 +202,12 @@ def stage_bars(table, # a row a method: milliseconds of each stage, `total`, `re
                ax=None):   # matplotlib axes
     "Stacked bars of time by stage; the number at the end is the total relative to the first row."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(8, 1 + .38 * len(table)), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(8, 1.2 + .34 * len(table)), layout="constrained")[1]
     stages, left, places = [s for s in stages if s in table and table[s].max() > 0], 0, range(len(table))
     for i, stage in enumerate(stages):
         ax.barh(places, table[stage], left=left, label=stage, color=f"C{i}")
         left = left + table[stage]
     for y, (end, relative) in enumerate(zip(left, table.relative_pct)): ax.text(end, y, f" {relative:.0f} %", va="center", fontsize=8)
     ax.set(yticks=places, xlabel="time (ms)", title=title); ax.set_yticklabels(table.method, fontsize=8); ax.invert_yaxis(); ax.margins(x=.1)
-    ax.legend(fontsize=7, ncols=5, loc="upper center", bbox_to_anchor=(.45, -.18 - .6 / (1 + len(table))))
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, .5))
     return ax
