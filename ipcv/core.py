@@ -91,9 +91,17 @@ class Split:
 
     def kept(self, x): return x.index_select(0, self.keep) # (N, ...) -> (K, ...)
     def removed(self, x): return x.index_select(0, self.remove) # (N, ...) -> (R, ...)
-    def whole(self, kept, removed): # (K, ...), (R, ...) -> (N, ...)
+    def whole(self, kept, removed): # (K, ...), (R, ...) -> (N, ...) each in its place
         full = kept.new_empty(len(kept) + len(removed), *kept.shape[1:])
         return full.index_copy_(0, self.keep, kept).index_copy_(0, self.remove, removed)
+    def mixed(self, kept, removed): # (K, ...), (R, ...) -> (N, ...) in each segment the kept tokens first
+        if isinstance(self.kept_at, slice): return torch.cat([kept, removed])
+        full = kept.new_empty(len(kept) + len(removed), *kept.shape[1:])
+        return full.index_copy_(0, self.kept_at, kept).index_copy_(0, self.removed_at, removed)
+    @classmethod
+    def everything(cls, items, device): # nothing is removed
+        place = torch.arange(items.total, device=device)
+        return cls(items, items.sizes, place, place[:0])
 
     @cached_property
     def removed_counts(self): return tuple(n - k for n, k in zip(self.items.sizes, self.counts))
@@ -104,7 +112,22 @@ class Split:
     @cached_property
     def lengths(self): # of each segment: tokens kept, on the host
         if len(self.items.lengths) == len(self.items): return self.counts
+        if self.counts == self.items.sizes: return self.items.lengths
         return tuple(self.bounds.diff().tolist())
+    @cached_property
+    def order(self): # (N,) places, in each segment those of the kept tokens first
+        both = torch.cat([self.keep, self.remove])
+        return both if isinstance(self.kept_at, slice) else both[self.mixing]
+    @cached_property
+    def mixing(self): # (N,) the sorting of kept tokens and removed ones behind them into segments
+        ends = torch.tensor(offsets(self.items.lengths)[1:]).to(self.keep.device, non_blocking=True)
+        segment = torch.bucketize(torch.cat([self.keep, self.remove]), ends, right=True)
+        return segment.sort(stable=True).indices
+    @cached_property
+    def kept_at(self): # where the kept tokens stand in `order`: a slice, or (K,)
+        return slice(0, len(self.keep)) if len(self.items.lengths) == 1 else self.mixing.argsort()[:len(self.keep)]
+    @cached_property
+    def removed_at(self): return self.mixing.argsort()[len(self.keep):] # (R,), with several segments
 
 # %% ../nbs/00_core.ipynb #cell-19
 def split(

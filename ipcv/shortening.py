@@ -146,7 +146,7 @@ class Once(TowerTrip):
                 self.some, states = self.tower.narrow(told, self.cut), self.cut.kept(states)
             if not self.method.parity: self.cells = cells_of(self.cut.keep, self.tower.cell)
         self.before = states if index < self.layer else None
-        return super().block(index, states, run, self.some if index >= self.layer else told)
+        return super().block(index, states, run, told)
 
 # %% ../nbs/09_shortening.ipynb #merging
 class Merging(TowerTrip):
@@ -162,22 +162,20 @@ class Merging(TowerTrip):
         super().__init__(method, tower, items, [n - sum(plan) for n, plan in zip(items.sizes, plans)], method.prune_layer)
         self.plans, self.joins, self.sized, self.paths = plans, joins, sized, []
         self.order = [None] * len(items) # with parity, of each item: its tokens in the order of dealing
-        self.some = None
 
     def block(self, index:int, states:Tensor, run, told:dict) -> Tensor:
         step = index - self.layer
-        if step < 0: return run(states, **told)
+        if step < 0: return super().block(index, states, run, told)
         if step == 0: self.begin(states, told)
         if self.sized or any(plan[step] for plan in self.plans): states = self.taken_apart(index, step, states, told)
-        else: states = run(states, **self.some)
+        else: states = self.tower.run(index, states, run, self.some, self.cut)
         self.finished = index == self.tower.depth - 1
         return self.end(states) if self.finished else states
 
 # %% ../nbs/09_shortening.ipynb #merging-parts
 def begin(self:Merging, states:Tensor, told:dict):
     "All tokens are there and stand for one patch each."
-    place = torch.arange(len(states), device=states.device)
-    self.cut, self.some = Split(self.items, self.items.sizes, place, place[:0]), told
+    self.cut, self.some = Split.everything(self.items, states.device), told
     self.size = torch.ones(len(states), device=states.device)
 Merging.begin = begin
 

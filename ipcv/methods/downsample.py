@@ -9,7 +9,7 @@ __all__ = ['smaller', 'Downsample', 'Resized', 'nearest_cells']
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
-from ..core import Method, Work, offsets, unchanged
+from ..core import Items, Method, Split, Work, offsets, unchanged
 from ..towers import TowerTrip
 
 # %% ../../nbs/18_downsample.ipynb #grid
@@ -46,6 +46,8 @@ class Resized(TowerTrip):
         super().__init__(method, tower, items, [t * h * w for t, h, w in self.grids])
 
     def enter(self, args, kwargs):
+        small = Items(self.items.modalities, self.grids, tuple((h * w,) * t for t, h, w in self.grids))
+        self.full = Split.everything(small, self.tower.named(args, kwargs)["hidden_states"].device)
         self.cells = torch.cat([nearest_cells(t, *grids) + at for (t, _, _), grids, at in zip(self.items.grids, self.cells_of, offsets(n // self.tower.cell for n in self.items.sizes))])
         return self.tower.resized(args, kwargs, self.items, self.grids)
 

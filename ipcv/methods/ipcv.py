@@ -68,10 +68,10 @@ class Trip(TowerTrip):
         "Run one block: stock before the pruning layer, stabilized for a while, then pruned; restore after the last."
         if index < self.layer:
             self.before = states
-            return run(states, **told)
+            return super().block(index, states, run, told)
         if index == self.layer: states = self.prune(states, told)
-        if index < self.layer + self.method.as_layers: kept = self.stabilized(index, states, told)
-        else: kept = run(states, **self.some)
+        if index < self.layer + self.method.as_layers: kept = self.stabilized(index, states)
+        else: kept = self.tower.run(index, states, run, self.some, self.cut)
         return self.restored(kept) if index == self.tower.depth - 1 else kept
 
 # %% ../../nbs/10_ipcv.ipynb #cell-10
@@ -82,17 +82,17 @@ def prune(self:Trip, states:Tensor, told:dict) -> Tensor:
         self.cut = split(SCORES[method.score](states, self.before, self.items), self.items, self.counts)
         self.then, self.gone, self.before = self.cut.kept(states), self.cut.removed(states), None
         if method.matches: self.donors = donors(self.cut, self.then, self.gone, method.k)
-        self.some = self.tower.narrow(told, self.cut)
+        self.some, self.all = self.tower.narrow(told, self.cut), self.tower.mixed(told, self.cut) if method.as_layers else None
     return self.then
 Trip.prune = prune
 
 # %% ../../nbs/10_ipcv.ipynb #cell-12
-def stabilized(self:Trip, index:int, kept:Tensor, told:dict) -> Tensor:
+def stabilized(self:Trip, index:int, kept:Tensor) -> Tensor:
     "Equations 6-9: a block in which removed tokens are keys and values. (K, D) -> (K, D)"
     with span("rebuilding"):
         gone = self.gone if index == self.layer else reconstruct(self.gone, updates(kept, self.then), self.donors)
-        full = self.cut.whole(kept, gone)
-    return stabilize(self.tower.part(index, told, self.some, self.cut), kept, full, self.cut.keep)
+        full = self.cut.mixed(kept, gone)
+    return stabilize(self.tower.part(index, self.all, self.some, self.cut), kept, full, self.cut.kept_at)
 Trip.stabilized = stabilized
 
 def restored(self:Trip, kept:Tensor) -> Tensor:
