@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
-           'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block', 'Went', 'arrived',
-           'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress', 'by_item', 'descended',
-           'describe']
+           'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block', 'Replay', 'Went',
+           'arrived', 'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress', 'by_item',
+           'descended', 'standing', 'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
 import difflib, hashlib, threading, weakref
 from collections import deque
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
+from types import SimpleNamespace
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from .core import Method, Trace, offsets, wrap
+from .core import Method, Split, Trace, offsets, wrap
 from .decoder import Entrance, LayerDrop, put_back
+from .graphs import Graphs
 from .errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
 from .methods.dart import DART, DARTViT
 from .methods.downsample import Downsample
@@ -51,7 +53,8 @@ def parse_one(
     text:str, # one method, "name:field=value,field=value"
 ) -> Method:
     "Read one method from text."
-    name, _, rest = text.partition(":")
+    name, _, rest = text.partition(":"); name = name.strip()
+    if not name: raise ConfigError("a method is missing beside '+': write for example ipcv:retain=0.35+dart:retain=0.35")
     kind = METHODS.get(name) or unknown("method", name, METHODS)
     known = {f.name: f for f in fields(kind)}
     values = {}
@@ -77,7 +80,7 @@ def read(
 
 def unknown(what:str, name:str, known):
     "Raise `ConfigError` for a name that is not known, with the nearest that is."
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name.lower(), known, 1)
     raise ConfigError(f"unknown {what} {name!r}" + (f", did you mean {near[0]!r}?" if near else "") + f" (known: {', '.join(known)})")
 
 # %% ../nbs/07_compress.ipynb #cell-11
@@ -90,13 +93,16 @@ class Compression:
         methods:tuple, # what to run
         trace:bool=False, # record kept, removed and donor indices of every item?
         memory:dict|None=None, # what items that were seen before came to
+        graphs:Graphs|None=None, # recordings of the tower's blocks
     ):
-        self.tower, self.methods, self.tracing, self.memory = tower, methods, trace, memory
+        self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
         self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
         self._rows, self._traces, self._passes = deque(maxlen=10_000), deque(maxlen=10_000), 0
         self._now, self._undo = Now(), []
 
-    def __enter__(self): return self
+    def __enter__(self):
+        if (self.methods or self.memory is not None) and not self._undo: install(self) # it was left before
+        return self
     def __exit__(self, *error): self.remove()
     def clear(self): self._rows.clear(); self._traces.clear()
     def __reduce_ex__(self, protocol): raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
@@ -110,6 +116,7 @@ class Now(threading.local):
     "Where a thread is at the moment."
     trip = modality = seen = None # the trip through the tower; which features are being made; the latest `Pass`
     inside = False # in the model's forward?
+    replay = None # (items, what came of them once the first block was reached) of a pass whose blocks run as one recording
 
 class Pass:
     "What one pass of the model has shown so far."
@@ -127,6 +134,7 @@ _compressed = weakref.WeakSet() # models that are compressed at the moment
 
 def install(run:Compression):
     "Put a handle between a model, its tower and its blocks."
+    if run.tower.model in _compressed: raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
     tower, around = run.tower, [(run.tower.model, "forward", partial(whole_pass, run))]
     if run.vision or run.memory is not None:
         around += [(tower.module, "forward", partial(through_tower, run))]
@@ -192,20 +200,50 @@ def travel(run, previous, args, kwargs, items): # the tower's output with stock'
     trip = method.start(run.tower, items) if method else None
     if trip is not None and trip.counts == items.sizes and max(items.sizes) > 1:
         raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
-    outer, now.trip = now.trip, trip
+    outer, now.trip, now.replay = (now.trip, now.replay), trip, run.graphs and trip and Replay(items)
     try:
         if trip is not None: args, kwargs = trip.enter(args, kwargs)
         out = previous(*args, **kwargs, return_dict=True)
-    finally: now.trip = outer
+        if now.replay: trip = now.replay.came or trip
+    finally: now.trip, now.replay = outer
     if trip is None: return out, [Went(n) for n in items.sizes]
     if not trip.finished: raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
     if trip.cut is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
     return arrived(run, items, trip, out)
 
 def through_block(run, index, previous, states, **told):
-    "Around a block's forward: the trip decides, or the block runs as it is."
-    trip = run._now.trip
-    return previous(states, **told) if trip is None else trip.block(index, states, previous, told)
+    "Around a block's forward: the trip decides, or the block runs as it is; a recording holds all blocks and is played at the first one."
+    now = run._now
+    if now.trip is None: return previous(states, **told)
+    if now.replay is None: return now.trip.block(index, states, previous, told)
+    return now.replay(run, states, told) if index == 0 else states
+
+# %% ../nbs/07_compress.ipynb #replay
+class Replay:
+    "The blocks of one pass as one recording."
+    def __init__(self, items): self.items, self.came = items, None # came: what a trip holds at its end
+
+    def __call__(self, run, states:Tensor, told:dict) -> Tensor:
+        "All blocks, at the first one."
+        names = [k for k, v in told.items() if isinstance(v, Tensor)]; tables = told["position_embeddings"]
+        shown = {} # what the trip that is recorded writes down: which of these there are
+        def work(states, *given):
+            trip = run._now.trip = run.vision.start(run.tower, self.items)
+            replay, run._now.replay = run._now.replay, None
+            here = told | dict(zip(names, given[len(tables):]), position_embeddings=given[:len(tables)])
+            try:
+                for block in run.tower.blocks: states = block(states, **here)
+            finally: run._now.replay = replay
+            noted = dict(keep=trip.cut.keep, remove=trip.cut.remove, donors=trip.donors, cells=trip.cells)
+            shown.update({k: v is not None for k, v in noted.items()})
+            return states, *(v for v in noted.values() if v is not None)
+        key = str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in told)
+        out, *noted = run.graphs(key, work, (states, *tables, *(told[k] for k in names)))
+        if shown: run.graphs.shown = getattr(run.graphs, "shown", {}) | {key: [k for k, there in shown.items() if there]}
+        noted, trip = dict(zip(run.graphs.shown[key], noted)), run._now.trip
+        cut = Split(self.items, trip.counts, noted["keep"], noted["remove"])
+        self.came = SimpleNamespace(cut=cut, donors=noted.get("donors"), cells=noted.get("cells"), counts=trip.counts, layer=trip.layer, finished=True)
+        return out
 
 # %% ../nbs/07_compress.ipynb #cell-21
 @dataclass(frozen=True, eq=False)
@@ -291,6 +329,7 @@ def compress(
     *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
     trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
     remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again; the caller keeps it
+    compile:bool=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,
     `UnsupportedModelError` or `AlreadyCompressedError`, each before the model is touched."""
@@ -301,10 +340,12 @@ def compress(
     if len(set(stages)) < len(stages): raise ConfigError(f"{' + '.join(map(str, methods))}: at most one method of a stage, got {', '.join(stages)}")
     tower = tower_for(model)
     for method in methods: method.check(tower)
-    if tower.model in _compressed: raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
     if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
-    run = Compression(tower, methods, trace, remember)
-    if methods or remember is not None: install(run)
+    vision = next((m for m in methods if m.stage == "vision"), None)
+    if not isinstance(compile, bool): raise bad_field("compile", compile, "True or False")
+    if compile and (vision is None or not vision.steady): raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be recorded, those of IPCV without random scores")
+    run = Compression(tower, methods, trace, remember, Graphs() if compile else None)
+    if tower.model in _compressed or methods or remember is not None: install(run)
     return run
 
 # %% ../nbs/07_compress.ipynb #lang-report
@@ -326,9 +367,14 @@ def descended(run, trip, prompt):
         items, side = list(by_item(trip.marks[modality], left)), round(run.tower.cell ** .5)
         told = prompt.grids[modality]; known = told is not None and len(told) == len(items)
         grids = [(t, h // side, w // side) for t, h, w in told.tolist()] if known else [(1, 1, len(i)) for i in items]
-        for grid, stays in zip(grids, items):
-            run._now.seen.add("language", str(run.language), modality, "x".join(map(str, grid)), len(stays), int(stays.sum()), run.language.layers[0])
-            if run.tracing: run._traces.append(Trace(modality, grid, positions(grid, 1)[:len(stays)], stays.nonzero().flatten(), (~stays).nonzero().flatten(), torch.empty(int((~stays).sum()), 0, dtype=torch.long)))
+        given = run._now.seen.left[modality]
+        for i, (grid, stays) in enumerate(zip(grids, items)):
+            run._now.seen.add("language", str(run.language), modality, "x".join(map(str, grid)), len(stays), int(stays.sum()), run.language.layers[-1])
+            if run.tracing: run._traces.append(Trace(modality, grid, standing(positions(grid, 1), given[i % len(given)] if given else None), stays.nonzero().flatten(), (~stays).nonzero().flatten(), torch.empty(int((~stays).sum()), 0, dtype=torch.long)))
+
+def standing(places:Tensor, given): # (n, 3), and what `Entrance` took of an item -> (k, 3)
+    "Where the tokens that the language model was given stand in their item."
+    return places if given is None else places[given.cpu()] if isinstance(given, Tensor) else places[:given[1]]
 
 # %% ../nbs/07_compress.ipynb #cell-29
 def describe(self):
@@ -338,7 +384,9 @@ def describe(self):
     seen = report[report.modality != "text"]
     if not len(seen): return f"{name} on {self.tower.family}: no images or videos so far"
     plural = lambda n, word: f"{n:,} {word}" if n == 1 else f"{n:,} {word}" + ("es" if word == "pass" else "s")
-    head = f"{name} on {self.tower.family}: {plural(len(seen), 'item')} in {plural(seen.pass_.nunique(), 'pass')}, {seen.tokens_in.sum():,} tokens in, {seen.tokens_kept.sum():,} kept ({seen.tokens_kept.sum() / seen.tokens_in.sum():.1%})"
+    part = lambda rows: f"{plural(len(rows), 'item')} in {plural(rows.pass_.nunique(), 'pass')}, {plural(rows.tokens_in.sum(), 'token')} in, {rows.tokens_kept.sum():,} kept ({rows.tokens_kept.sum() / rows.tokens_in.sum():.1%})"
+    stages = [(stage, seen[seen.stage == stage]) for stage in dict.fromkeys(seen.stage)]
+    head = f"{name} on {self.tower.family}: " + "; ".join((f"{stage} " if len(stages) > 1 else "") + part(rows) for stage, rows in stages)
     last = report[report.pass_ == report.pass_.iloc[-1]].tail(10).drop(columns="method")
     return head + "\nthe last pass:\n" + last.to_string(index=False)
 Compression.__str__ = describe

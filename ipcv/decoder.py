@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['surplus_positions', 'pack', 'take', 'put_back', 'cut_mask', 'Layout', 'ShortenedCache', 'shorten', 'cut_positions',
-           'check_cache', 'shortened_pass', 'wrap_forward', 'Prompt', 'placeholders', 'kept_positions', 'text_base',
-           'noted', 'with_grids', 'Attached', 'Entrance', 'layer_mask', 'View', 'told_apart', 'Descent', 'LayerDrop',
-           'at_layer', 'cut', 'cut_for', 'deepen', 'quota', 'best', 'keys_below', 'queries_below', 'LanguageMethod',
-           'StagedMethod']
+           'check_cache', 'shortened_pass', 'wrap_forward', 'ByName', 'Prompt', 'placeholders', 'kept_positions',
+           'text_base', 'noted', 'with_grids', 'Attached', 'Entrance', 'layer_mask', 'View', 'told_apart', 'Descent',
+           'LayerDrop', 'at_layer', 'cut', 'cut_for', 'deepen', 'quota', 'best', 'keys_below', 'queries_below',
+           'LanguageMethod', 'StagedMethod']
 
 # %% ../nbs/06_decoder.ipynb #cell-3
 import inspect
@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLForConditionalGeneration, Qwen2VLModel
 
 from .core import Method, check_integer, kept_count, span, wrap
-from .errors import ConfigError, UnsupportedModelError, bad_field
+from .errors import AlreadyCompressedError, ConfigError, UnsupportedModelError, bad_field
 from .towers import rotate
 
 # %% ../nbs/06_decoder.ipynb #cell-6
@@ -191,7 +191,13 @@ def wrap_forward(
 ):                    # a function without arguments that undoes it
     "Put `wrapper` around whatever `module.forward` is now; undoing leaves the instance exactly as it was."
     names = list(inspect.signature(type(module).forward).parameters)[1:]
-    return wrap(module, "forward", lambda forward, *args, **kwargs: wrapper(forward, {**dict(zip(names, args)), **kwargs}))
+    return wrap(module, "forward", ByName(wrapper, names))
+
+class ByName:
+    "A function of a forward and its arguments by name, called as a forward is; it goes with no model that is copied."
+    def __init__(self, wrapper, names): self.wrapper, self.names = wrapper, names
+    def __call__(self, forward, *args, **kwargs): return self.wrapper(forward, {**dict(zip(self.names, args)), **kwargs})
+    def __reduce_ex__(self, protocol): raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
 
 # %% ../nbs/06_decoder.ipynb #cell-41
 @dataclass(frozen=True)
@@ -352,7 +358,8 @@ class Descent:
         self.length, self.gaps, self.history, self.told, self.first, self.notes = valid.shape[1], False, [], None, None, {}
         self.columns = torch.arange(self.length, device=valid.device).expand(len(valid), -1)
         last, front = torch.where(self.visual, self.columns, -1).amax(1), (valid.cumsum(1) == 0).sum(1)
-        self.given, self.front, self.behind = map(tuple, torch.stack([self.visual.sum(1), front, self.length - 1 - last]).tolist()) # the one time that the host waits
+        edges = (self.visual & ((valid.cumsum(1) == 1) | (valid.flip(1).cumsum(1).flip(1) == 1)) & valid).sum(1)
+        self.given, self.front, self.behind, self.edges = map(tuple, torch.stack([self.visual.sum(1), front, self.length - 1 - last, edges]).tolist()) # the one time that the host waits
 
     def here(self, x): return take(x, self.columns) & (self.columns >= 0)
 
@@ -397,6 +404,7 @@ class LayerDrop(Attached):
         prompt = _prompt.get()
         if prompt is None or not prompt.modalities: return forward(**call)
         trip = Descent(self.method, *told_apart(self.model, prompt, call), self.model.language_model.norm)
+        if any(trip.edges): raise ConfigError("prefill_chunk_size: a prompt that begins or ends inside of a picture came in pieces, and what is to be dropped is chosen over the whole of it; allowed is None, the whole prompt at once")
         token = self.trip.set(trip)
         try: out = forward(**{**call, "return_dict": True})
         finally: self.trip.reset(token)

@@ -253,7 +253,8 @@ class MergingMethod(ShorteningMethod):
     def joins(self, steps:int, blocks:int) -> list: "What joining does in each of `blocks`, of which the first `steps` join; names in JOINS."
     def plan(self, n:int, tower) -> list: # pairs to join in each block from `prune_layer` on
         blocks = tower.depth - self.prune_layer
-        return steep(n, self.retain, blocks, tower.cell) if self.fast else constant(n, self.count(n, tower.cell), blocks)
+        reached = -(-n // (2 ** blocks * tower.cell)) * tower.cell # as few as halving in every block leaves
+        return steep(n, self.retain, blocks, tower.cell) if self.fast else constant(n, max(reached, self.count(n, tower.cell)), blocks)
     def work(self, grid:tuple, tower) -> Work: # tokens are joined between attention and MLP; a match compares half of the tokens with the other half
         if self.retain == 1: return unchanged(grid, tower)
         n = math.prod(grid); blocks, extra = [(n, n, n)] * self.prune_layer, 0.

@@ -8,7 +8,7 @@ __all__ = ['together', 'padded', 'attend', 'stabilize']
 # %% ../nbs/03_as.ipynb #cell-2
 import torch
 from torch import Tensor
-from .core import offsets
+from .core import numbers, offsets
 
 # %% ../nbs/03_as.ipynb #cell-7
 def together(
@@ -29,8 +29,7 @@ def padded(
 ) -> Tensor: # (G, n) places; a segment's last one again where it is shorter
     "Where the tokens of some segments stand."
     first, last = ([f(i) for i in members] for starts in [offsets(lengths)] for f in (starts.__getitem__, lambda i: starts[i] + lengths[i] - 1))
-    first, last = torch.tensor([first, last]).to(device, non_blocking=True).unsqueeze(-1)
-    return torch.minimum(first + torch.arange(n, device=device), last)
+    return torch.minimum(numbers(tuple(first), device)[:, None] + torch.arange(n, device=device), numbers(tuple(last), device)[:, None])
 
 # %% ../nbs/03_as.ipynb #attend
 def attend(

@@ -120,7 +120,7 @@ def look(model, processor,
     from ipcv.loading import ask
     inputs = ask(processor, [picture.convert("RGB")], [question], model.device)
     with torch.no_grad(), compress(model, *methods, trace=True) as run: model(**inputs)
-    if not run.trace: raise ConfigError(f"method={' + '.join(map(str, methods)) or 'vanilla'!r}: removes nothing in the vision tower, there is nothing to show")
+    if not run.trace: raise ConfigError(f"method={' + '.join(map(str, methods)) or 'vanilla'!r}: keeps no patches and removes none that could be shown")
     return run.trace[0]
 
 # %% ../nbs/22_viz.ipynb #cell-26

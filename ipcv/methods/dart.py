@@ -20,7 +20,7 @@ from ..shortening import Once, ShorteningMethod
 # %% ../../nbs/11_dart.ipynb #conf
 @dataclass(frozen=True)
 class DART(LanguageMethod):
-    "Pivots by the norm of their keys, then the least similar tokens; Wen et al. 2025. Keeps `retain` of each sample's visual tokens from `layer` on, (layer + retain * (depth - layer)) / depth of them on average over layers. With `parity` as the authors of IPCV ran it: pivots and equal shares in whole numbers, so that up to 7 tokens more or fewer stay, and pivots choose in the order of a Python set. Raises `ConfigError` on a bad field."
+    "Pivots by the norm of their keys, then the least similar tokens; Wen et al. 2025. Keeps `retain` of each sample's visual tokens from `layer` on, (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at layer 3, 42, 29 and 15 % for retain 0.35, 0.2 and 0.05. With `parity` as the authors of IPCV ran it: pivots and equal shares in whole numbers, so that up to 7 tokens more or fewer stay, and pivots choose in the order of a Python set. Raises `ConfigError` on a bad field."
     pivots:int = 4 # visual pivots
     text_pivots:int = 4 # pivots among the text behind the visual tokens, fewer where there is less of it
     norm:str = "none" # what similarity is taken on: states as they are ("none") or after the last norm ("final")
@@ -87,6 +87,9 @@ class DARTViT(ShorteningMethod):
     least:ClassVar[int] = 1
 
     def __post_init__(self): super().__post_init__(); check_integer("pivots", self.pivots, 1)
+    def check(self, tower):
+        super().check(tower)
+        if self.parity and self.pivots % tower.cell: raise bad_field("pivots", self.pivots, f"a multiple of {tower.cell}, the patches of a cell, with parity=True")
     def count(self, n:int, cell:int) -> int: # tokens of an item that stay
         if not self.parity: return kept_cells(n, self.retain, cell)
         return min(n, self.pivots * (1 + nearest(n * (1 - (1 - self.retain)) / self.pivots, cell)))

@@ -6,6 +6,7 @@
 __all__ = ['smaller', 'Downsample', 'Resized', 'nearest_cells']
 
 # %% ../../nbs/18_downsample.ipynb #imports
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
@@ -19,8 +20,8 @@ def smaller(
 ) -> tuple: # rows and columns with nearest to that many cells
     "The grid of nearly the same shape whose size is nearest to `retain` times the size; the smaller one on a tie."
     want = retain * rows * columns
-    shapes = {(a, max(1, b)) for a in range(1, rows + 1) for b in (a * columns // rows, -(-a * columns // rows))}
-    shapes |= {(max(1, a), b) for b in range(1, columns + 1) for a in (b * rows // columns, -(-b * rows // columns))}
+    near = lambda x, most: {min(most, max(1, b)) for b in range(math.floor(x) - 1, math.ceil(x) + 2)} # a cell more or less than the shape has
+    shapes = {(a, b) for a in range(1, rows + 1) for b in near(a * columns / rows, columns)} | {(a, b) for b in range(1, columns + 1) for a in near(b * rows / columns, rows)}
     return min(shapes, key=lambda s: (abs(s[0] * s[1] - want), s[0] * s[1], abs(s[0] * columns - s[1] * rows), s))
 
 # %% ../../nbs/18_downsample.ipynb #down

@@ -36,6 +36,8 @@ class IPCV(Method):
         check_choice("restore", self.restore, RESTORES)
     @property
     def shortens(self) -> bool: return self.restore == "drop"
+    @property
+    def steady(self) -> bool: return self.score != "random"
     def check(self, tower): # before any work: does the tower have these layers?
         if self.prune_layer > tower.depth - 1: raise bad_field("prune_layer", self.prune_layer, f"between 1 and {tower.depth - 1} for a tower of {tower.depth} blocks")
         if self.as_layers > tower.depth - self.prune_layer: raise bad_field("as_layers", self.as_layers, f"between 0 and {tower.depth - self.prune_layer} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}")
