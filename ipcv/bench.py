@@ -40,7 +40,7 @@ class Bench:
     @property
     def label(self): return self.facts["model"] + (", random weights" if self.facts["random_weights"] else "")
     def __str__(self):
-        show = lambda t: t.to_string(index=False, float_format=lambda x: f"{x:.4g}")
+        show = lambda t: t.to_string(index=False, float_format=lambda x: f"{x:.0f}" if abs(x) >= 1e4 else f"{x:.4g}")
         f = self.facts; stages = [s for s in STAGES if s in self.table and self.table[s].max() > 0]
         first = self.table[["method", "total", "total_q1", "total_q3", "relative_pct", "flops_pct", "tower_pct", "tower_flops_pct", "cache_mib", "peak_mib", "tower_peak_mib"]]
         return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds",
@@ -69,6 +69,7 @@ def bench(
     new_tokens:int=8, repeats:int=5,
     video:bool=False, # are the items videos?
     device=None, dtype="auto", attn=None, # for `load`
+    compiled:bool=False, # also measure vision methods that can be recorded with `compile=True`
     memory:bool=True, # measure peak memory and cache (one more round)?
     progress:bool=False,
 ) -> Bench:
@@ -77,6 +78,8 @@ def bench(
         if not isinstance(value, int) or value < 1: raise bad_field(field, value, "an integer of at least 1")
     if pictures and (grids or video or batch != 1): raise ConfigError("pictures: give files or grids; files make prompts of their own, of one picture each")
     chosen = {"vanilla": ()} | {str(m): parse(m) if isinstance(m, str) else tuple(m) if isinstance(m, (tuple, list)) else (m,) for m in methods if m != "vanilla"}
+    again = {f"{n} (compiled)": m for n, m in chosen.items() if compiled and any(x.stage == "vision" and x.steady for x in m)}
+    chosen |= again
     name = model if isinstance(model, str) else model.config.name_or_path or type(model).__name__
     images = [open_image(p) for p in pictures or ()]
     network, processor = load(model, device, dtype, **({"attn_implementation": attn} if attn else {})) if isinstance(model, str) else (model, None)
@@ -85,7 +88,7 @@ def bench(
     if images: inputs, grids, batch = asked(network, processor, images)
     else: grids = [tuple(g) for g in grids or usual_grids(network)]; inputs = random_inputs(network, grids, text, batch, video)
     torch.manual_seed(0)
-    rows = profile(network, inputs, chosen, new_tokens, repeats, progress=progress)
+    rows = profile(network, inputs, chosen, new_tokens, repeats, compiled=tuple(again), progress=progress)
     table = counted(stage_table(rows), network, chosen, grids, text if not images else None, batch, new_tokens, inputs)
     if memory: table = table.assign(**held(network, inputs, chosen))
     else: table = table.assign(cache_mib=float("nan"), peak_mib=float("nan"), tower_peak_mib=float("nan"))

@@ -130,6 +130,7 @@ def bench_methods(methods:Annotated[Optional[list[str]], typer.Argument(metavar=
                   device:Annotated[Optional[str], typer.Option(help="A torch device. [default: cuda where there is one, else cpu]")]=None,
                   dtype:Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]="auto",
                   attn:Annotated[Optional[str], typer.Option(help="Attention of transformers, such as sdpa or flash_attention_2.")]=None,
+                  compiled:Annotated[bool, typer.Option("--compiled", help="Also with the tower's blocks recorded (CUDA graphs).")]=False,
                   out:Annotated[Optional[Path], typer.Option(help="Folder for a JSON file and a PNG.")]=None):
     "Measure where time goes, with methods and without: stages, arithmetic, cache, memory, and the most that could be gained."
     quiet(model)
@@ -138,7 +139,7 @@ def bench_methods(methods:Annotated[Optional[list[str]], typer.Argument(metavar=
     from ipcv.bench import bench, grid_of
     grids = [grid_of(g) for g in grid] if grid else None
     more = {"methods": methods} if methods else {}
-    result = bench(model, grids=grids, pictures=picture, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype, attn=attn, progress=True, **more)
+    result = bench(model, grids=grids, pictures=picture, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype, attn=attn, compiled=compiled, progress=True, **more)
     typer.echo(str(result))
     if out is not None: typer.echo(f"\n{result.save(out)}, and a PNG beside it")
 

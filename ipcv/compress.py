@@ -329,7 +329,7 @@ def compress(
     *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
     trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
     remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again; the caller keeps it
-    compile:bool=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning
+    compile:bool|Graphs=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning. A `Graphs` keeps recordings for the next `compress`
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,
     `UnsupportedModelError` or `AlreadyCompressedError`, each before the model is touched."""
@@ -342,9 +342,9 @@ def compress(
     for method in methods: method.check(tower)
     if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
     vision = next((m for m in methods if m.stage == "vision"), None)
-    if not isinstance(compile, bool): raise bad_field("compile", compile, "True or False")
-    if compile and (vision is None or not vision.steady): raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be recorded, those of IPCV without random scores")
-    run = Compression(tower, methods, trace, remember, Graphs() if compile else None)
+    if not isinstance(compile, (bool, Graphs)): raise bad_field("compile", compile, "True, False or a Graphs")
+    if compile is not False and (vision is None or not vision.steady): raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be recorded, those of IPCV without random scores")
+    run = Compression(tower, methods, trace, remember, None if compile is False else Graphs() if compile is True else compile)
     if tower.model in _compressed or methods or remember is not None: install(run)
     return run
 

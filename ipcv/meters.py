@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .compress import compress, parse
 from .core import Stack, _watch, unchanged, wrap
 from .errors import ConfigError, UnsupportedModelError, bad_field
+from .graphs import Graphs
 from .towers import stage_modules
 
 # %% ../nbs/20_meters.ipynb #sizes
@@ -212,16 +213,18 @@ def profile(
     new_tokens:int=1, # of the answer; its length is forced
     repeats:int=5, # rounds that count
     warmup:int=1, # rounds that do not
+    compiled=(), # labels of methods that run with `compile=True`, their recordings made in the warm-up
     progress:bool=False,
 ) -> pd.DataFrame: # a row a method, repeat and stage: seconds; the stage "total" is the wall clock's
     "Measured time of generation by stage, methods taking turns. Raises what `compress` raises, before anything is measured."
     from tqdm import tqdm
     parsed = {n: parse(m) if isinstance(m, str) else tuple(m) if isinstance(m, (tuple, list)) else (m,) for n, m in methods.items()}
-    for found in parsed.values():
-        if found: compress(model, *found).remove()
+    graphs = {n: Graphs() if n in compiled else False for n in parsed}
+    for n, found in parsed.items():
+        if found: compress(model, *found, compile=graphs[n]).remove()
     wait = torch.cuda.synchronize if model.device.type == "cuda" else lambda: None
-    def once(found):
-        with torch.inference_mode(), (compress(model, *found) if found else nothing()), watched(model, Watch(model.device)) as watch:
+    def once(name):
+        with torch.inference_mode(), (compress(model, *parsed[name], compile=graphs[name]) if parsed[name] else nothing()), watched(model, Watch(model.device)) as watch:
             wait(); start = time.perf_counter()
             model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False); wait()
             total = time.perf_counter() - start
@@ -230,7 +233,7 @@ def profile(
     names, rows = list(parsed), []
     for r in tqdm(range(-warmup, repeats), desc="rounds", disable=not progress):
         for name in names[r % len(names):] + names[:r % len(names)]:
-            took = once(parsed[name])
+            took = once(name)
             if r >= 0: rows += [dict(method=name, repeat=r, stage=stage, seconds=t) for stage, t in took.items()]
     return pd.DataFrame(rows)
 
