@@ -42,11 +42,13 @@ class Graphs:
         inputs:tuple, # tensors
     ) -> tuple: # of tensors
         "The result of the work, by a replay where there is one."
-        if key in self.why: return work(*inputs)
+        if key in self.why or any(x.requires_grad for x in inputs): return work(*inputs) # a recording knows no gradients
         if key not in self.known: return self.learn(key, work, inputs)
         self.known.move_to_end(key); replay, places, out = self.known[key]
-        for place, x in zip(places, inputs): place.copy_(x)
-        replay(); self.replays += 1
+        with torch.inference_mode(): # whatever mode it was recorded in
+            for place, x in zip(places, inputs): place.copy_(x)
+            replay()
+        self.replays += 1
         return tuple(x.clone() for x in out)
 
     def learn(self, key, work, inputs):
