@@ -120,7 +120,7 @@ def look(model, processor,
     from ipcv.loading import ask
     inputs = ask(processor, [picture.convert("RGB")], [question], model.device)
     with torch.no_grad(), compress(model, *methods, trace=True) as run: model(**inputs)
-    if not run.trace: raise ConfigError(f"method={' + '.join(map(str, methods)) or 'vanilla'!r}: keeps no patches and removes none that could be shown")
+    if not run.trace: raise ConfigError(f"method={' + '.join(map(str, methods)) or 'vanilla'!r}: keeps no patches and removes none, there is nothing to show")
     return run.trace[0]
 
 # %% ../nbs/22_viz.ipynb #cell-26
