@@ -42,5 +42,6 @@ fi
 # what selection and matching take by themselves, and what the library's products take
 "$python" experiments/bench_selection.py --device $device --dtype $dtype $short --out "$out/selection_overhead.csv" || failed=1
 "$python" experiments/bench_matching.py --device $device --dtype $dtype --side $grids --out "$out/matching_overhead.csv" || failed=1
+"$python" experiments/bench_neighbours.py --device $device --dtype $dtype ${dry:+--frames 2 --patches 64 --width 64} --out "$out/neighbours.csv" || failed=1
 "$python" experiments/bench_products.py --device $device --dtype $dtype --patches $([ -n "$dry" ] && echo 64 || echo 5184) --repeats 5 --out "$out/products.csv" || failed=1
 echo "results in $out"; exit $failed
