@@ -38,7 +38,7 @@ def decoder(layers, dtype, device):
 
 class Timed:
     "A method that notes how long its choices take."
-    def __init__(self, method, wait): self.method, self.layers, self.wait, self.seconds, self.tokens = method, method.layers, wait, 0., []
+    def __init__(self, method, wait): self.method, self.layers, self.left, self.wait, self.seconds, self.tokens = method, method.layers, method.left, wait, 0., []
 
     def choose(self, view):
         self.tokens.append(view.visual.shape[1])

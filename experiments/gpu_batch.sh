@@ -9,7 +9,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
-dry=; [ "${1:-}" = "--dry-run" ] && dry=1
+case "${1:-}" in "") dry= ;; --dry-run) dry=1 ;; *) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;; esac
 out=experiments/results/gpu-$(date -u +%Y-%m-%dT%H%M%S)${dry:+-dry}; mkdir -p "$out"; failed=0
 bench() { # name, arguments of `ipcv bench`
     echo "== $1"; "$python" -c 'from ipcv.cli import app; app()' bench "${@:2}" --out "$out/$1" 2>"$out/$1.err" && rm -f "$out/$1.err" || { failed=1; tail -n 1 "$out/$1.err"; }

@@ -12,10 +12,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 import pandas as pd
 import torch
-from .compress import compress, parse
+from .compress import compress
+from .core import Method
 from .errors import ConfigError, bad_field
+from .evaluate import spell
 from .loading import ask, load, open_image, random_inputs
-from .meters import STAGES, TOWER, ceilings, machine, peak_bytes, profile, stage_table, true_counts, versions
+from .meters import STAGES, TOWER, ceilings, machine, peak_bytes, profile, stage_table, staged, true_counts, versions
 
 # %% ../nbs/23_bench.ipynb #grids
 def grid_of(text:str) -> tuple: # "1x74x70" -> (1, 74, 70)
@@ -43,7 +45,7 @@ class Bench:
         show = lambda t: t.to_string(index=False, float_format=lambda x: f"{x:.0f}" if abs(x) >= 1e4 else f"{x:.4g}")
         f = self.facts; stages = [s for s in STAGES if s in self.table and self.table[s].max() > 0]
         first = self.table[["method", "total", "total_q1", "total_q3", "relative_pct", "flops_pct", "tower_pct", "tower_flops_pct", "cache_mib", "peak_mib", "tower_peak_mib"]]
-        return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds",
+        return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds" + "".join(f"\\n{m}: not measured, {why}" for m, why in f['not_recorded'].items()),
             "Milliseconds, and percent of the first row:\n" + show(first), "By stage, milliseconds:\n" + show(self.table[["method", *stages]]), "Ceilings (Amdahl), and speed-ups reached:\n" + show(self.ceilings)])
 
     def save(self, folder, stem=None) -> Path: # the JSON file; a PNG lies beside it
@@ -54,7 +56,7 @@ class Bench:
         target = folder / ((stem or f"bench-{re.sub(r'[^A-Za-z0-9.]+', '-', self.facts['model']).strip('-')}-{self.facts['date'][:19].replace(':', '')}") + ".json")
         records = lambda t: json.loads(t.to_json(orient="records"))
         tmp = target.with_suffix(".tmp"); tmp.write_text(json.dumps(dict(facts=self.facts, table=records(self.table), ceilings=records(self.ceilings), rows=records(self.rows)), indent=1, default=str)); tmp.replace(target)
-        figure = stage_bars(self.table, STAGES, f"{self.label}, {self.facts['inputs']}").figure
+        figure = stage_bars(self.table, STAGES, f"{self.label}: {self.facts['batch']} x {self.facts['inputs']}").figure
         figure.savefig(tmp, format="png", dpi=130); plt.close(figure); tmp.replace(target.with_suffix(".png"))
         return target
 
@@ -77,10 +79,13 @@ def bench(
     for field, value in (("batch", batch), ("new_tokens", new_tokens), ("repeats", repeats)):
         if not isinstance(value, int) or value < 1: raise bad_field(field, value, "an integer of at least 1")
     if pictures and (grids or video or batch != 1): raise ConfigError("pictures: give files or grids; files make prompts of their own, of one picture each")
-    chosen = {"vanilla": ()} | {str(m): parse(m) if isinstance(m, str) else tuple(m) if isinstance(m, (tuple, list)) else (m,) for m in methods if m != "vanilla"}
+    if isinstance(methods, (str, Method)): methods = [methods]
+    if isinstance(pictures, (str, Path)): pictures = [pictures]
+    if grids is not None and (not isinstance(grids, (list, tuple)) or not all(isinstance(g, (list, tuple)) for g in grids)): raise bad_field("grids", grids, "a list of (frames, rows, columns)")
+    chosen = {"vanilla": ()} | {spell(found): found for found in (tuple(filter(None, staged(m))) for m in methods) if found}
     again = {f"{n} (compiled)": m for n, m in chosen.items() if compiled and any(x.stage == "vision" and x.steady for x in m)}
     chosen |= again
-    name = model if isinstance(model, str) else model.config.name_or_path or type(model).__name__
+    name = model if isinstance(model, str) else Path(model.config.name_or_path).name if Path(model.config.name_or_path).is_dir() else model.config.name_or_path or type(model).__name__
     images = [open_image(p) for p in pictures or ()]
     network, processor = load(model, device, dtype, **({"attn_implementation": attn} if attn else {})) if isinstance(model, str) else (model, None)
     for found in chosen.values():
@@ -89,11 +94,13 @@ def bench(
     else: grids = [tuple(g) for g in grids or usual_grids(network)]; inputs = random_inputs(network, grids, text, batch, video)
     torch.manual_seed(0)
     rows = profile(network, inputs, chosen, new_tokens, repeats, compiled=tuple(again), progress=progress)
+    refused = rows.attrs["not recorded"] # no row says "compiled" that was not
+    rows, chosen = rows[~rows.method.isin(refused)].reset_index(drop=True), {n: m for n, m in chosen.items() if n not in refused}
     table = counted(stage_table(rows), network, chosen, grids, text if not images else None, batch, new_tokens, inputs)
     if memory: table = table.assign(**held(network, inputs, chosen))
     else: table = table.assign(cache_mib=float("nan"), peak_mib=float("nan"), tower_peak_mib=float("nan"))
     said = f"pictures of {', '.join('x'.join(map(str, g)) for g in dict.fromkeys(grids))}" if images else f"{' + '.join('x'.join(map(str, g)) for g in grids)} {'video' if video else 'image'} patches and {text} text tokens"
-    facts = dict(model=name, random_weights=str(name).startswith("random:"), inputs=said, grids=grids, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, dtype=str(network.dtype).removeprefix("torch."),
+    facts = dict(model=name, random_weights=str(name).startswith("random:"), inputs=said, grids=grids, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, not_recorded=refused, dtype=str(network.dtype).removeprefix("torch."),
                  attention=network.config._attn_implementation, device=str(network.device), versions=versions(), hardware=machine() | ({} if network.device.type == "cuda" else dict(gpu=None)), date=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     return Bench(facts, table, ceilings(table), rows)
 
@@ -120,7 +127,10 @@ def held(network, inputs, chosen:dict) -> dict: # cache_mib, peak_mib, tower_pea
     found, base = dict(cache_mib=[], peak_mib=[], tower_peak_mib=[]), getattr(network, "model", network)
     features = base.get_video_features if "pixel_values_videos" in inputs else base.get_image_features
     pixels = [inputs[k] for k in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw") if k in inputs]
-    for methods in chosen.values():
+    for label, methods in chosen.items():
+        if label.endswith("(compiled)"): # where a recording keeps its memory, a peak says little
+            for column in found.values(): column.append(float("nan"))
+            continue
         seen = []
         def call():
             cache = network.generate(**inputs, max_new_tokens=1, do_sample=False, return_dict_in_generate=True).past_key_values

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
-           'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block', 'Replay', 'Went',
-           'arrived', 'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress', 'by_item',
-           'descended', 'standing', 'describe']
+           'is_compressed', 'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block',
+           'Replay', 'Went', 'arrived', 'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress',
+           'by_item', 'descended', 'standing', 'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
 import difflib, hashlib, threading, weakref
@@ -98,12 +98,14 @@ class Compression:
         self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
         self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
         self._rows, self._traces, self._passes = deque(maxlen=10_000), deque(maxlen=10_000), 0
-        self._now, self._undo = Now(), []
+        self._now, self._undo, self._inside = Now(), [], False
 
     def __enter__(self):
+        if self._inside: raise AlreadyCompressedError("this handle's `with` block is entered already")
+        self._inside = True
         if (self.methods or self.memory is not None) and not self._undo: install(self) # it was left before
         return self
-    def __exit__(self, *error): self.remove()
+    def __exit__(self, *error): self._inside = False; self.remove()
     def clear(self): self._rows.clear(); self._traces.clear()
     def __reduce_ex__(self, protocol): raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
     @property
@@ -144,6 +146,10 @@ def install(run:Compression):
     run._undo += [wrap(*a) for a in around]
     if run.vision and run.vision.shortens: shorten(run)
     _compressed.add(tower.model)
+
+def is_compressed(model:nn.Module) -> bool:
+    "Is a handle between this model and its tower at the moment?"
+    return getattr(model, "model", model) in _compressed
 
 def remove(self):
     "Take the method off again: the model is stock, bit for bit."
@@ -237,7 +243,7 @@ class Replay:
             noted = dict(keep=trip.cut.keep, remove=trip.cut.remove, donors=trip.donors, cells=trip.cells)
             shown.update({k: v is not None for k, v in noted.items()})
             return states, *(v for v in noted.values() if v is not None)
-        key = str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in told)
+        key = weakref.ref(run.tower.model), str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in told)
         out, *noted = run.graphs(key, work, (states, *tables, *(told[k] for k in names)))
         if shown: run.graphs.shown = getattr(run.graphs, "shown", {}) | {key: [k for k, there in shown.items() if there]}
         noted, trip = dict(zip(run.graphs.shown[key], noted)), run._now.trip
@@ -271,7 +277,8 @@ def report(run, items, went) -> Pass: # the pass that the items belong to
 def recall(run, previous, args, kwargs, items): # as `travel`
     "Run the tower for items that are new to the memory; the others were there before."
     pixels, cell = run.tower.pixels(args, kwargs, items), run.tower.cell
-    keys = [(str(run.vision), modality, grid, digest(x)) for modality, grid, x in zip(items.modalities, items.grids, pixels)]
+    model = weakref.ref(run.tower.model)
+    keys = [(model, str(run.vision), modality, grid, x.dtype, digest(x)) for modality, grid, x in zip(items.modalities, items.grids, pixels)]
     new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
     if new:
         out, went = travel(run, previous, *run.tower.some(args, kwargs, items, new), items.some(new))
@@ -328,7 +335,7 @@ def compress(
     model:nn.Module, # a stock model; it stays the same object
     *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
     trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
-    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again; the caller keeps it
+    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again as long as the model is the same and its weights are; the caller keeps it
     compile:bool|Graphs=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning. A `Graphs` keeps recordings for the next `compress`
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,

@@ -508,7 +508,8 @@ class LanguageMethod(Method):
     @property
     def layers(self)->tuple: return (self.layer,)
     def check(self, tower): # before any work: does the language model have these layers?
-        depth = len(tower.model.language_model.layers); text_base(tower.model)
+        text_base(tower.model); self.fits(len(tower.model.language_model.layers))
+    def fits(self, depth:int): # raises `ConfigError` where a language model of this depth lacks one of the layers
         for field, l in zip(("layer", "layer2", "layer3"), self.layers):
             if l >= depth: raise bad_field(field, l, f"between 1 and {depth - 1} for a language model of {depth} layers")
     def left(self, n:int)->tuple: # of a sample's n visual tokens, how many stay before each of `layers`

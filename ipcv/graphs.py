@@ -66,7 +66,7 @@ class Graphs:
 
     def refuse(self, key, why:str, out):
         "Go on without a recording, and say so once for each reason."
-        if why not in self.why.values(): warnings.warn(f"compile=True: {why}; blocks run one by one", stacklevel=2)
+        if why not in self.why.values(): warnings.warn(f"compile=True: {why}; blocks run one by one", stacklevel=4)
         self.why[key] = why
         return out
 

@@ -213,7 +213,7 @@ def as_text(table:pd.DataFrame)->str:
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;font-size:13px;margin:1em 0;display:block;overflow-x:auto}
 th,td{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}th:first-child,td:first-child{text-align:left}img{max-width:100%;margin:.5em 0}small{color:#666}.paper{color:#a50}"""
 CAPTION = """Columns <span class="paper">paper_*</span> are the paper's, measured there on Qwen2-VL-7B and public benchmarks; all other numbers were measured here, on the model and questions
-named below each title. Comparable are the order of the methods and the direction of an effect; levels are not. Intervals are 95 %, pictures resampled."""
+named below each title, unless a column or row says "counted" or "arithmetic". Comparable are the order of the methods and the direction of an effect; levels are not. Intervals are 95 %, pictures resampled."""
 
 def opening(notebook:Path):
     "Title and promise of a notebook: its first heading and the first quoted line."

@@ -203,8 +203,9 @@ def stage_bars(table, # a row a method: milliseconds of each stage, `total`, `re
     "Stacked bars of time by stage; the number at the end is the total relative to the first row."
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(8, 1.2 + .34 * len(table)), layout="constrained")[1]
-    stages, left, places = [s for s in stages if s in table and table[s].max() > 0], 0, range(len(table))
-    for i, stage in enumerate(stages):
+    left, places = 0, range(len(table))
+    for i, stage in enumerate(stages): # a stage has its colour in every picture
+        if stage not in table or not table[stage].max() > 0: continue
         ax.barh(places, table[stage], left=left, label=stage, color=f"C{i}")
         left = left + table[stage]
     for y, (end, relative) in enumerate(zip(left, table.relative_pct)): ax.text(end, y, f" {relative:.0f} %", va="center", fontsize=8)
