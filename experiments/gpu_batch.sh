@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command of about nine minutes: the tests that have a GPU part, then all measurements.
+# Everything that needs a GPU, in one command, meant to stay under nine minutes: the tests that have a GPU part, then all measurements.
 #
 #   experiments/gpu_batch.sh            # results in experiments/results/gpu-DATE, one JSON and PNG a measurement
 #   experiments/gpu_batch.sh --dry-run  # the same commands on small models and the CPU
