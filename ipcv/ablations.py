@@ -168,15 +168,16 @@ def variants(
     depth:int, # blocks of the tower
 ) -> dict: # label -> method; the first is IPCV
     "The methods of this ablation."
-    v, rest = lambda **fields: Variant(**{**usual, **fields}), depth - usual["prune_layer"]
-    return {"IPCV": IPCV(**usual), "IPCV as a variant": v(),
-            "score: token norm": v(score="norm"), "score: long keys": v(rank="long_keys"), "score: short keys": v(rank="short_keys"), "score: random": v(score="random"),
+    i, v = (lambda **fields: IPCV(**{**usual, **fields})), (lambda **fields: Variant(**{**usual, **fields}))
+    rest = depth - usual["prune_layer"]
+    return {"IPCV": i(), "IPCV as a variant": v(),
+            "score: token norm": i(score="norm"), "score: long keys": v(rank="long_keys"), "score: short keys": v(rank="short_keys"), "score: random": i(score="random"),
             "score: drift, then farthest": v(rank="far"), "score: drift, each cell": v(rank="cells"),
             "weights: inverse distance": v(weights="inverse"), "weights: softmax": v(weights="softmax"),
             "metric: cosine": v(metric="cosine"), "metric: keys": v(metric="keys"), "metric: states and places": v(metric="places"), "metric: places": v(metric="places", place_weight=1e3),
-            "rebuilt: at the end": v(as_layers=0), "rebuilt: every block": v(as_layers=rest), "rebuilt: anew": v(attention="anew"), "rebuilt: every block, anew": v(as_layers=rest, attention="anew"),
+            "rebuilt: at the end": i(as_layers=0), "rebuilt: every block": i(as_layers=rest), "rebuilt: anew": v(attention="anew"),
             "AS: shared keys and values": v(attention="shared"), "AS: counts": v(attention="counts"), "AS: counts, every block": v(as_layers=rest, attention="counts"),
-            "each cell, states and places": v(rank="cells", metric="places")}
+            "together: keys, at the end": v(metric="keys", as_layers=0), "together: keys, softmax, at the end": v(metric="keys", weights="softmax", as_layers=0)}
 
 # %% ../nbs/50_ablations.ipynb #asked
 def asked(model, questions:dict, # what `load` takes; what `load_questions` takes
