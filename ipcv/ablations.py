@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import ClassVar
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from scipy.stats import t as student
+from scipy.stats import binom
 from torch import Tensor
-from .core import Split, alike, check_choice, is_number, offsets, rows
+from .core import alike, check_choice, is_number, offsets, rows
 from .errors import bad_field
 from .methods.ipcv import IPCV, Trip
 from .ngr import donors, updates
@@ -177,35 +177,36 @@ def variants(
             "metric: cosine": v(metric="cosine"), "metric: keys": v(metric="keys"), "metric: states and places": v(metric="places"), "metric: places": v(metric="places", place_weight=1e3),
             "rebuilt: at the end": i(as_layers=0), "rebuilt: every block": i(as_layers=rest), "rebuilt: anew": v(attention="anew"),
             "AS: shared keys and values": v(attention="shared"), "AS: counts": v(attention="counts"), "AS: counts, every block": v(as_layers=rest, attention="counts"),
-            "together: keys, at the end": v(metric="keys", as_layers=0), "together: keys, softmax, at the end": v(metric="keys", weights="softmax", as_layers=0)}
+            "together: keys, softmax, at the end": v(metric="keys", weights="softmax", as_layers=0), "together: states and 2 places, at the end": v(metric="places", place_weight=2., as_layers=0)}
 
 # %% ../nbs/50_ablations.ipynb #asked
 def asked(model, questions:dict, # what `load` takes; what `load_questions` takes
           methods:dict,          # label -> method, or () for stock
           folder, batch_size:int=32,
           workers=None,          # processes that answer at once; None: one for each thread of a CPU, one on a GPU
+          device=None,           # where the model goes, None for the CPU
          )->pd.DataFrame:        # rows of `evaluate` under the labels
     "Answers of methods that need not have a text form. Raises what `evaluate` raises."
     from ipcv.evaluate import evaluate, fingerprint, in_rounds, named_methods, part, spell
     from ipcv.loading import load
     from ipcv.measure import load_questions, shared_out, worker
-    (network, processor), suite, methods = load(model), load_questions(**questions), named_methods(methods)
+    (network, processor), suite, methods = load(model, device), load_questions(**questions), named_methods(methods)
     folder, rounds = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)]), in_rounds(suite, batch_size)[1]
     workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), len(rounds))
     job = dict(methods={spell(m): m for m in methods.values()}, out=str(folder), batch_size=batch_size)
-    if workers > 1: shared_out(partial(worker, model, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
+    if workers > 1: shared_out(partial(worker, model, device, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
     rows = evaluate(network, processor, suite, **job, progress=workers == 1)
     return pd.concat([rows[rows.method == spell(m)].assign(method=label) for label, m in methods.items()], ignore_index=True)
 
 # %% ../nbs/50_ablations.ipynb #against
 def turns(times:pd.DataFrame, # of `timed`: method, repeat, seconds
           method, base, vanilla, level=.95,
-         ): # (mean, low, high)
-    "Time of a method minus that of another in percent of stock's, turn by turn, with a Student interval."
+         ): # (median, low, high)
+    "Time of a method minus that of another in percent of stock's: the median over the turns and the order statistics that enclose it, NaN for fewer than six turns."
     wide = times.pivot(index="repeat", columns="method", values="seconds")
-    d = 100 * (wide[method] - wide[base]) / wide[vanilla]
-    half = student.ppf(.5 + level / 2, len(d) - 1) * d.sem() if len(d) > 1 else float("nan")
-    return d.mean(), d.mean() - half, d.mean() + half
+    d = np.sort(100 * (wide[method] - wide[base]) / wide[vanilla])
+    k = int(binom.ppf((1 - level) / 2, len(d), .5)) # so many turns may lie outside on either side, less one
+    return float(np.median(d)), *((d[k - 1], d[-k]) if k else (float("nan"),) * 2)
 
 def against(rows:pd.DataFrame, times:pd.DataFrame, # of `asked` and `timed`, under the same labels
             base="IPCV", vanilla="Vanilla", seed=0,

@@ -7,7 +7,7 @@ __all__ = ['grid_of', 'usual_grids', 'Bench', 'bench', 'asked', 'counted', 'held
 
 # %% ../nbs/23_bench.ipynb #imports
 import json, re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 import pandas as pd
@@ -45,7 +45,7 @@ class Bench:
         show = lambda t: t.to_string(index=False, float_format=lambda x: f"{x:.0f}" if abs(x) >= 1e4 else f"{x:.4g}")
         f = self.facts; stages = [s for s in STAGES if s in self.table and self.table[s].max() > 0]
         first = self.table[["method", "total", "total_q1", "total_q3", "relative_pct", "flops_pct", "tower_pct", "tower_flops_pct", "cache_mib", "peak_mib", "tower_peak_mib"]]
-        return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds" + "".join(f"\\n{m}: not measured, {why}" for m, why in f['not_recorded'].items()),
+        return "\n\n".join([f"{self.label}: {f['batch']} x {f['inputs']}, {f['new_tokens']} new token{'s' * (f['new_tokens'] > 1)}, {f['dtype']} on {f['hardware']['gpu'] or f['hardware']['cpu'] + ', ' + str(f['hardware']['threads']) + ' threads'}; medians of {f['repeats']} rounds" + "".join(f"\n{m}: not measured, {why}" for m, why in f['not_recorded'].items()),
             "Milliseconds, and percent of the first row:\n" + show(first), "By stage, milliseconds:\n" + show(self.table[["method", *stages]]), "Ceilings (Amdahl), and speed-ups reached:\n" + show(self.ceilings)])
 
     def save(self, folder, stem=None) -> Path: # the JSON file; a PNG lies beside it

@@ -100,6 +100,7 @@ def evaluate_methods(methods:Annotated[list[str], typer.Argument(metavar="METHOD
                      split:Annotated[str, typer.Option(help="eval (ships with the package), validation, or a parquet file of questions.")]="eval",
                      limit:Annotated[Optional[int], typer.Option(min=1, help="Only the first pictures of the suite.")]=None,
                      batch_size:Annotated[int, typer.Option(min=1)]=32,
+                     device:Annotated[Optional[str], typer.Option(help="A torch device. [default: cpu]")]=None,
                      out:Annotated[Optional[Path], typer.Option(help="Folder for the answers; a run that was cut off goes on there.")]=None):
     "Let methods answer the suite's questions; accuracy per family and relative to the stock model, with 95 % intervals."
     quiet(model)
@@ -109,7 +110,7 @@ def evaluate_methods(methods:Annotated[list[str], typer.Argument(metavar="METHOD
     from ipcv.reproduce import as_text
     from ipcv.stats import summarize
     from ipcv.testbed import load_suite
-    rows = evaluate(*load(model), load_suite(split, n_images=limit), {m: m for m in dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])}, out=out, batch_size=batch_size)
+    rows = evaluate(*load(model, device), load_suite(split, n_images=limit), {m: m for m in dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])}, out=out, batch_size=batch_size)
     typer.echo(as_text(summarize(rows)))
     right = rows[rows.method == "vanilla"].groupby("family").correct.any()
     if not right.all(): typer.echo(f"\nThe stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")

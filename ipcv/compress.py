@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'COLUMNS', 'ELSEWHERE', 'parse', 'parse_one', 'read', 'unknown', 'Compression', 'Now', 'Pass', 'install',
-           'is_compressed', 'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'through_block',
-           'Replay', 'Went', 'arrived', 'report', 'recall', 'digest', 'traces', 'fill', 'left', 'shorten', 'compress',
-           'by_item', 'descended', 'standing', 'describe']
+           'is_compressed', 'remove', 'whole_pass', 'entrance', 'current', 'through_tower', 'travel', 'recordable',
+           'through_block', 'Replay', 'Went', 'arrived', 'report', 'recall', 'digest', 'traces', 'fill', 'left',
+           'shorten', 'compress', 'by_item', 'descended', 'standing', 'describe']
 
 # %% ../nbs/07_compress.ipynb #cell-3
 import difflib, hashlib, threading, weakref
@@ -118,7 +118,7 @@ class Now(threading.local):
     "Where a thread is at the moment."
     trip = modality = seen = None # the trip through the tower; which features are being made; the latest `Pass`
     inside = False # in the model's forward?
-    replay = None # (items, what came of them once the first block was reached) of a pass whose blocks run as one recording
+    replay = None # the `Replay` of a pass whose blocks run as one recording
 
 class Pass:
     "What one pass of the model has shown so far."
@@ -206,7 +206,7 @@ def travel(run, previous, args, kwargs, items): # the tower's output with stock'
     trip = method.start(run.tower, items) if method else None
     if trip is not None and trip.counts == items.sizes and max(items.sizes) > 1:
         raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
-    outer, now.trip, now.replay = (now.trip, now.replay), trip, run.graphs and trip and Replay(items)
+    outer, now.trip, now.replay = (now.trip, now.replay), trip, Replay(items) if run.graphs and trip and recordable(run, kwargs) else None
     try:
         if trip is not None: args, kwargs = trip.enter(args, kwargs)
         out = previous(*args, **kwargs, return_dict=True)
@@ -216,6 +216,13 @@ def travel(run, previous, args, kwargs, items): # the tower's output with stock'
     if not trip.finished: raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
     if trip.cut is not None and run.tracing: run._traces.extend(traces(run.tower, trip))
     return arrived(run, items, trip, out)
+
+def recordable(run, kwargs) -> bool:
+    "May this pass run as one recording? Not where someone looks at what every block gives."
+    asks = [o for o in ("output_hidden_states", "output_attentions") if kwargs.get(o, getattr(run.tower.module.config, o, False))]
+    hooks = [h for b in run.tower.blocks for h in (*b._forward_hooks.values(), *b._forward_pre_hooks.values()) if not getattr(getattr(h, "func", h), "__module__", "").startswith("transformers.")]
+    if asks or hooks: run.graphs.say(f"{asks[0] if asks else 'a hook on a block'} wants what every block gives")
+    return not asks and not hooks
 
 def through_block(run, index, previous, states, **told):
     "Around a block's forward: the trip decides, or the block runs as it is; a recording holds all blocks and is played at the first one."
@@ -243,9 +250,10 @@ class Replay:
             noted = dict(keep=trip.cut.keep, remove=trip.cut.remove, donors=trip.donors, cells=trip.cells)
             shown.update({k: v is not None for k, v in noted.items()})
             return states, *(v for v in noted.values() if v is not None)
-        key = weakref.ref(run.tower.model), str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in told)
+        weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks) # a recording reads them where they were
+        key = weakref.ref(run.tower.model), weights, str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in told)
         out, *noted = run.graphs(key, work, (states, *tables, *(told[k] for k in names)))
-        if shown: run.graphs.shown = getattr(run.graphs, "shown", {}) | {key: [k for k, there in shown.items() if there]}
+        if shown: run.graphs.shown[key] = [k for k, there in shown.items() if there]
         noted, trip = dict(zip(run.graphs.shown[key], noted)), run._now.trip
         cut = Split(self.items, trip.counts, noted["keep"], noted["remove"])
         self.came = SimpleNamespace(cut=cut, donors=noted.get("donors"), cells=noted.get("cells"), counts=trip.counts, layer=trip.layer, finished=True)

@@ -257,7 +257,7 @@ def noted(forward, call):
 def with_grids(previous, *args, **kwargs):
     "Around the methods that run the tower: features that are handed on without their grids know them."
     out = previous(*args, **kwargs)
-    out.grids = next((kwargs[k] for k in ("image_grid_thw", "video_grid_thw") if k in kwargs), args[1] if len(args) > 1 else None)
+    if not isinstance(out, tuple): out.grids = next((kwargs[k] for k in ("image_grid_thw", "video_grid_thw") if k in kwargs), args[1] if len(args) > 1 else None)
     return out
 
 # %% ../nbs/06_decoder.ipynb #attached

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 from .compress import compress, parse
-from .core import offsets
+from .core import check_integer, offsets
 from .errors import ConfigError, ResultsError
 from .loading import ask, reply
 
@@ -104,6 +104,7 @@ def evaluate(
     share:tuple=(0, 1), # (i, n): only every n-th round from the i-th on, for n processes with one `out`
 ) -> pd.DataFrame: # one row a method and question: method, id, image, family, question, answer, prediction, correct, tokens_in, tokens_kept, ...
     "Answer every question under every method, greedily. Raises `ResultsError` if `out` holds another configuration's rows, `ConfigError` for bad methods."
+    for field, value in (("batch_size", batch_size), ("max_new_tokens", max_new_tokens)): check_integer(field, value, 1)
     methods, (suite, rounds), done = named_methods(methods), in_rounds(suite, batch_size), {}
     for m in methods.values(): compress(model, *m).remove() # what cannot work is said before anything is done
     if out and Path(out).exists() and not Path(out).is_dir(): raise ConfigError(f"out is {str(out)!r}; allowed: a folder, or one that can be made")
@@ -143,6 +144,7 @@ def latency(
 ) -> pd.DataFrame: # method, repeat, seconds (in total over the questions)
     "Generation time of each method, interleaved; inputs are prepared beforehand and a first round is not counted."
     import torch
+    for field, value in (("n", n), ("batch_size", batch_size), ("repeats", repeats), ("questions of the suite", len(suite))): check_integer(field, value, 1)
     methods, n = named_methods(methods), min(n, len(suite)); names = list(methods)
     suite = by_family(suite.select([i*len(suite)//n for i in range(n)]))
     batches = [ask(processor, (r := suite[i:min(i+batch_size, n)])["image"], r["question"], model.device) for i in range(0, n, batch_size)]

@@ -9,6 +9,7 @@ __all__ = ['CUDARecorder', 'recorder', 'close', 'Graphs']
 import warnings
 from collections import OrderedDict
 import torch
+from .core import holding
 
 # %% ../nbs/06_graphs.ipynb #cuda
 class CUDARecorder:
@@ -21,7 +22,7 @@ class CUDARecorder:
         return out
     def record(self, work, inputs): # (a function that replays, its outputs)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph): out = work(*inputs)
+        with torch.cuda.device(self.device), torch.cuda.graph(graph): out = work(*inputs)
         return graph.replay, out
 
 def recorder(device): # or None
@@ -30,8 +31,8 @@ def recorder(device): # or None
 
 # %% ../nbs/06_graphs.ipynb #close
 def close(a, b) -> bool: # tensors
-    "The same, but for rounding of a few parts in a hundred of the largest number."
-    return a.shape == b.shape and (a.equal(b) or a.is_floating_point() and bool((a - b).abs().max() <= .02 * b.abs().max()))
+    "The same, but for rounding: of floating numbers the difference is at most a few parts in a hundred, by length."
+    return a.shape == b.shape and (a.equal(b) or a.is_floating_point() and bool((a.float() - b.float()).norm() <= .02 * b.float().norm()))
 
 # %% ../nbs/06_graphs.ipynb #graphs
 class Graphs:
@@ -39,7 +40,7 @@ class Graphs:
     def __init__(self,
         most:int=8, # recordings held
         recorder=recorder, # device -> what records, or None
-    ): self.most, self.recorder, self.known, self.why, self.replays = most, recorder, OrderedDict(), {}, 0
+    ): self.most, self.recorder, self.known, self.why, self.said, self.shown, self.replays = most, recorder, OrderedDict(), {}, set(), {}, 0 # shown: for whoever records, by key
 
     def __call__(self,
         key, # what the list of operations depends on
@@ -49,7 +50,7 @@ class Graphs:
         "The result of the work, by a replay where there is one."
         if key in self.why or any(x.requires_grad for x in inputs): return work(*inputs) # a recording knows no gradients
         if key not in self.known: return self.learn(key, work, inputs)
-        self.known.move_to_end(key); replay, places, out = self.known[key]
+        self.known.move_to_end(key); replay, places, out, _ = self.known[key]
         with torch.inference_mode(): # whatever mode it was recorded in
             for place, x in zip(places, inputs): place.copy_(x)
             replay()
@@ -62,15 +63,21 @@ class Graphs:
         out = records.alone(work, inputs)
         try:
             places = tuple(x.clone() for x in inputs)
-            replay, made = records.record(work, places); replay()
+            with holding() as numbers: replay, made = records.record(work, places)
+            for x in made: x.zero_() if x.is_floating_point() else None # so that a replay that does nothing is seen
+            replay()
             if not all(close(a, b) for a, b in zip(made, out)): return self.refuse(key, "a replay gave other results than the operations one by one", out)
         except Exception as error: return self.refuse(key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", out)
-        self.known[key] = replay, places, made
-        while len(self.known) > self.most: self.known.popitem(last=False)
+        self.known[key] = replay, places, made, numbers
+        while len(self.known) > self.most: self.shown.pop(self.known.popitem(last=False)[0], None)
         return out
 
     def refuse(self, key, why:str, out):
         "Go on without a recording, and say so once for each reason."
-        if why not in self.why.values(): warnings.warn(f"compile=True: {why}; blocks run one by one", stacklevel=4)
+        self.say(why)
         self.why[key] = why
         return out
+
+    def say(self, why:str):
+        if why not in self.said: warnings.warn(f"compile=True: {why}; blocks run one by one", stacklevel=5)
+        self.said.add(why)

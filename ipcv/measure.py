@@ -85,29 +85,30 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
              methods:dict,          # label -> methods, as `parse` gives them
              folder, batch_size:int,
              workers=None,          # processes that answer at once; None: one for each thread of a CPU, one on a GPU
+             device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of the same model and questions is not asked again."
     from ipcv.evaluate import evaluate, fingerprint, in_rounds, part, spell
     from ipcv.loading import load
     from ipcv.measure import worker # by its module: a process of its own knows no notebook
     specs = {label: spell(m) for label, m in methods.items()}
-    (network, processor), suite = load(model), load_questions(**questions)
+    (network, processor), suite = load(model, device), load_questions(**questions)
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     rounds = in_rounds(suite, batch_size)[1]
     workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), len(rounds))
     job = dict(methods={s: s for s in dict.fromkeys(specs.values())}, out=str(folder), batch_size=batch_size)
-    if workers > 1: shared_out(partial(worker, model, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
+    if workers > 1: shared_out(partial(worker, model, device, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
     rows = evaluate(network, processor, suite, **job, progress=workers == 1)
     return pd.concat([rows[rows.method == s].assign(method=label) for label, s in specs.items()], ignore_index=True)
 
-def worker(model, questions:dict, job:dict, workers:int, number:int):
+def worker(model, device, questions:dict, job:dict, workers:int, number:int):
     "One process of several: every so many rounds of pictures, on one thread, so that none waits for another's core."
     import datasets
     from transformers.utils import logging
     from ipcv.evaluate import evaluate
     from ipcv.loading import load
     torch.set_num_threads(1); logging.disable_progress_bar(); datasets.disable_progress_bars()
-    evaluate(*load(model), load_questions(**questions), **job, share=(number, workers), progress=False)
+    evaluate(*load(model, device), load_questions(**questions), **job, share=(number, workers), progress=False)
 
 def shared_out(work, workers:int, files:list):
     "Run `work(0)`, `work(1)`, ... in processes of their own, and show how many of the files are there."
@@ -120,11 +121,11 @@ def shared_out(work, workers:int, files:list):
             bar.update(sum(f.exists() for f in files) - bar.n)
 
 # %% ../nbs/33_measure.ipynb #timed
-def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:int)->pd.DataFrame: # rows of `latency`
+def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:int, device=None)->pd.DataFrame: # rows of `latency`
     "Generation times of all methods, interleaved."
     from ipcv.evaluate import latency
     from ipcv.loading import load
-    (network, processor), suite, threads = load(model), load_questions(**questions), torch.get_num_threads()
+    (network, processor), suite, threads = load(model, device), load_questions(**questions), torch.get_num_threads()
     if network.device.type == "cpu": torch.set_num_threads(1)
     try: return latency(network, processor, suite, methods, n=n, batch_size=batch_size, repeats=repeats)
     finally: torch.set_num_threads(threads)
@@ -140,15 +141,17 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
             families=None,     # question families to ask, None for all
             answers=None,      # folder of answers that several tables share; None: within `out`
             workers=None,      # processes that answer at once, see `answered`
+            device=None,       # where the model goes, None for the CPU
            )->pd.DataFrame:    # see `tidy`
     "Accuracy, latency and the paper's numbers for each method, as a table that is also written to `out`. Raises what its parts raise."
     from ipcv.compress import parse
     from ipcv.stats import relative_latency
     parsed, first, out = {k: parse(v) for k, v in methods.items()}, next(iter(methods)), Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     questions = dict(split=split, limit=limit, families=families)
-    rows = answered(model, questions, parsed, answers or out / "rows", batch_size, workers)
-    times = timed(model, questions, methods, n, batch_size, repeats)
+    rows = answered(model, questions, parsed, answers or out / "rows", batch_size, workers, device)
+    times = timed(model, questions, methods, n, batch_size, repeats, device)
     paper = reported(paper) if isinstance(paper, str) else paper
     table = tidy(rows, relative_latency(times, first), {k: retained(v) for k, v in parsed.items()}, paper, seed)
     times.to_csv(out / "times.csv", index=False), table.to_csv(out / "table.csv", index=False), rows.to_parquet(out / "rows.parquet")
@@ -169,17 +172,20 @@ def tuned(templates:dict, # label -> method string with {} for `retain`, such as
           model="tiny", grid=(.05, .1, .2, .35, .5, .65, .8), rounds=2,
           limit=None, batch_size=32, n=64, repeats=3, split="eval", # as for `measure`
           out=".",        # folder; rounds that are done are taken from tuning.csv there
+          device=None,    # where the model goes, None for the CPU
          )->pd.DataFrame: # label, round, retain, rel_latency_pct, target_pct: all that was tried, and rows of round `rounds` with what was found
     "The `retain` at which each method takes as long as the target, by interpolation of interleaved measurements. Raises what its parts raise."
     from ipcv.loading import load
     from ipcv.stats import relative_latency
-    file = Path(out) / "tuning.csv"
+    file = Path(out) / "tuning.csv"; file.parent.mkdir(parents=True, exist_ok=True)
     done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["label", "round", "retain", "rel_latency_pct", "target_pct"])
-    network, _ = load(model); questions = dict(split=split, limit=limit)
+    network, _ = load(model, device); questions = dict(split=split, limit=limit)
     for turn in range(int(done["round"].max()) + 1 if len(done) else 0, rounds):
         tries = [(label, r) for label in templates for r in (around(found(done, label)) if turn else grid) if possible(network, templates[label].format(r))]
+        for label in templates:
+            if not any(label == l for l, _ in tries): raise ConfigError(f"templates[{label!r}] is {templates[label]!r}: the model takes it at none of {', '.join(str(r) for r in grid)}")
         methods = {"vanilla": "vanilla", "target": target} | {f"{label} {r}": templates[label].format(r) for label, r in tries}
-        times = relative_latency(timed(model, questions, methods, n, batch_size, repeats))
+        times = relative_latency(timed(model, questions, methods, n, batch_size, repeats, device))
         done = pd.concat([done, pd.DataFrame([dict(label=label, round=turn, retain=r, rel_latency_pct=times[f"{label} {r}"], target_pct=times["target"]) for label, r in tries])], ignore_index=True)
         done.to_csv(file.with_suffix(".tmp"), index=False); file.with_suffix(".tmp").replace(file)
     return pd.concat([done, pd.DataFrame([dict(label=label, round=rounds, retain=round(found(done, label), 3)) for label in templates])], ignore_index=True)

@@ -183,6 +183,7 @@ class Watch:
 
     @contextmanager
     def span(self, stage:str):
+        if self.cuda and torch.cuda.is_current_stream_capturing(): yield; return # what is recorded runs later: its time is that of the replay
         inside = [stage, self.mark(), None, []] # stage, begin, end, what is inside
         (self.open[-1][3] if self.open else self.closed).append(inside); self.open.append(inside)
         try: yield

@@ -11,7 +11,6 @@ __all__ = ['JOINS', 'cells_of', 'match', 'weigh', 'mean', 'mlerp', 'prune', 'wid
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import ClassVar
 import torch
 import torch.nn.functional as F
@@ -206,8 +205,8 @@ def join(self:Merging, step:int, states:Tensor, metric:Tensor, told:dict) -> Ten
     starts, found, stay = offsets(counts), [], []
     for (n, m), members in alike(counts, pairs):
         here = rows([starts[i] for i in members], n, states.device) # (G, n) in spatial order
-        if self.method.parity and self.order[members[0]] is not None: here = here.gather(1, torch.stack([self.order[i] for i in members]))
         if not m: stay.append(here.flatten()); continue
+        if self.method.parity: here = here.gather(1, torch.stack([torch.arange(n, device=here.device) if self.order[i] is None else self.order[i] for i in members]))
         source, target, rest = (here.gather(1, at) for at in match(metric[here], m))
         found.append((source.flatten(), target.flatten())); stay.append(rest.flatten())
         for i, left in zip(members, rest.argsort(1).argsort(1)): self.order[i] = left if self.method.parity else None

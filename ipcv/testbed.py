@@ -11,7 +11,7 @@ __all__ = ['SIZE', 'CELL', 'GRID', 'COLOURS', 'SHAPES', 'ALPHABET', 'TEXT_SIZES'
 
 # %% ../nbs/30_testbed.ipynb #cell-2
 import functools, io, json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont

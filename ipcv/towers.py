@@ -60,9 +60,10 @@ class Qwen2VLPart:
         return rotate(project(attn.qkv, x, slice(attn.dim, 2 * attn.dim)).view(len(x), attn.num_heads, -1), self.whole["position_embeddings"])
     def attend(self, q, k, v): # (K, H, d), twice (N, H, d) -> (K, H, d)
         if is_flash(self.block): return flash(self, q, k, v)
-        if len(self.cut.items.lengths) > 1 and (kernel := packed_kernel(q)):
-            longest = self.some["max_seqlen"] if self.alone else max(self.cut.items.lengths)
-            return kernel(q, k, v, self.some["cu_seqlens"], self.whole["cu_seqlens"], self.some["max_seqlen"], longest, scale=self.scale)
+        starts, ends = self.some["cu_seqlens"], self.whole["cu_seqlens"]
+        if len(self.cut.items.lengths) > 1 and starts.device == ends.device == q.device and (kernel := packed_kernel(q)):
+            whole = max(self.cut.items.lengths); longest = self.some.get("max_seqlen") or whole # stock does not tell where its own attention does not ask
+            return kernel(q, k, v, starts, ends, longest, longest if self.alone else whole, scale=self.scale)
         keys = self.cut.lengths if self.alone else self.cut.items.lengths
         return attend(q, k, v, self.cut.lengths, keys, lambda q, k, v, mask: interface(self.block.attn, q, k, v, mask))
     def attended(self, kept, heads): return kept + self.block.attn.proj(heads.reshape(len(kept), -1)) # (K, D), (K, H, d) -> (K, D)

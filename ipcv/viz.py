@@ -166,7 +166,7 @@ def curves(table,       # a DataFrame, a row a method and setting
         rows = rows.sort_values(x)
         line, = ax.plot(rows[x], rows[y], "o-", ms=4, label=name)
         if band: ax.fill_between(rows[x], rows[band[0]], rows[band[1]], alpha=.15, color=line.get_color(), lw=0)
-    ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y); ax.legend(fontsize=8)
+    ax.set(xlabel=labels[0] or x, ylabel=labels[1] or y); ax.legend(fontsize=8, **(dict(loc="center left", bbox_to_anchor=(1, .5)) if len(ax.lines) > 5 else {})) # many names would hide lines
     return ax
 
 # %% ../nbs/22_viz.ipynb #front

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from ..decoder import LanguageMethod, View, best, keys_below, take
-from ..core import Split, Stack, Work, alike, check_choice, check_integer, kept_cells, offsets, rows, split
+from ..core import Split, Stack, alike, check_choice, check_integer, kept_cells, offsets, rows, split
 from ..errors import bad_field
 from ..shortening import Once, ShorteningMethod
 
