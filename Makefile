@@ -38,7 +38,7 @@ $(STAMP): constraints.txt settings.ini setup.py
 		&& PYTHONWARNINGS=ignore $(PIP) --no-build-isolation -e '.[dev]' -c constraints.txt && echo "[ipcv]   ready ($$((SECONDS-start)) s)"
 	@touch $(STAMP)
 
-reproduce: $(STAMP) ## Regenerate every table and figure on the model that ships (about an hour on two cores)
+reproduce: $(STAMP) ## Regenerate every table and figure on the model that ships (about 40 minutes on two cores)
 	@$(BIN)/ipcv reproduce $(ARGS)
 
 test: $(STAMP) ## Run every notebook as a test and check that nothing generated is out of date

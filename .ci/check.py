@@ -118,7 +118,7 @@ def main():
     if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
     checks = [] if args.notebooks else [exported, clean, readme, wheel]
-    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 5 minutes on two cores)",
+    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 6 minutes on two cores)",
           flush=True)
     start = time.perf_counter()
     with ThreadPoolExecutor(args.workers) as pool:

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['RANKS', 'METRICS', 'WEIGHTS', 'ATTENTIONS', 'Variant', 'VariantTrip', 'by_score', 'by_long_keys', 'by_short_keys',
            'by_cells', 'by_far', 'as_states', 'as_directions', 'as_keys', 'as_places', 'shares', 'blend', 'rebuilt',
-           'anew', 'shared', 'counts', 'stands_for', 'variants', 'asked', 'turns', 'against']
+           'anew', 'shared', 'counts', 'stands_for', 'variants', 'turns', 'against']
 
 # %% ../nbs/50_ablations.ipynb #imports
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
@@ -179,25 +178,6 @@ def variants(
             "AS: shared keys and values": v(attention="shared"), "AS: counts": v(attention="counts"), "AS: counts, every block": v(as_layers=rest, attention="counts"),
             "together: keys, softmax, at the end": v(metric="keys", weights="softmax", as_layers=0), "together: states and 2 places, at the end": v(metric="places", place_weight=2., as_layers=0)}
 
-# %% ../nbs/50_ablations.ipynb #asked
-def asked(model, questions:dict, # what `load` takes; what `load_questions` takes
-          methods:dict,          # label -> method, or () for stock
-          folder, batch_size:int=32,
-          workers=None,          # processes that answer at once; None: one for each thread of a CPU, one on a GPU
-          device=None,           # where the model goes, None for the CPU
-         )->pd.DataFrame:        # rows of `evaluate` under the labels
-    "Answers of methods that need not have a text form. Raises what `evaluate` raises."
-    from ipcv.evaluate import evaluate, fingerprint, in_rounds, named_methods, part, spell
-    from ipcv.loading import load
-    from ipcv.measure import load_questions, shared_out, worker
-    (network, processor), suite, methods = load(model, device), load_questions(**questions), named_methods(methods)
-    folder, rounds = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)]), in_rounds(suite, batch_size)[1]
-    workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), len(rounds))
-    job = dict(methods={spell(m): m for m in methods.values()}, out=str(folder), batch_size=batch_size)
-    if workers > 1: shared_out(partial(worker, model, device, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
-    rows = evaluate(network, processor, suite, **job, progress=workers == 1)
-    return pd.concat([rows[rows.method == spell(m)].assign(method=label) for label, m in methods.items()], ignore_index=True)
-
 # %% ../nbs/50_ablations.ipynb #against
 def turns(times:pd.DataFrame, # of `timed`: method, repeat, seconds
           method, base, vanilla, level=.95,
@@ -208,7 +188,7 @@ def turns(times:pd.DataFrame, # of `timed`: method, repeat, seconds
     k = int(binom.ppf((1 - level) / 2, len(d), .5)) # so many turns may lie outside on either side, less one
     return float(np.median(d)), *((d[k - 1], d[-k]) if k else (float("nan"),) * 2)
 
-def against(rows:pd.DataFrame, times:pd.DataFrame, # of `asked` and `timed`, under the same labels
+def against(rows:pd.DataFrame, times:pd.DataFrame, # of `answered` and `timed`, under the same labels
             base="IPCV", vanilla="Vanilla", seed=0,
            )->pd.DataFrame: # a row a method: percent of vanilla; minus_...: the difference to the base
     "Accuracy and time of each method beside the base. Raises `ResultsError`."

@@ -82,24 +82,24 @@ def load_questions(split="eval", limit=None, # what `load_suite` takes
 
 # %% ../nbs/33_measure.ipynb #answered
 def answered(model, questions:dict, # what `load` takes; what `load_questions` takes
-             methods:dict,          # label -> methods, as `parse` gives them
-             folder, batch_size:int,
+             methods:dict,          # label -> method(s), () for stock; they need no text that `parse` takes
+             folder, batch_size:int=32,
              workers=None,          # processes that answer at once; None: one for each thread of a CPU, one on a GPU
              device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of the same model and questions is not asked again."
-    from ipcv.evaluate import evaluate, fingerprint, in_rounds, part, spell
+    from ipcv.evaluate import evaluate, fingerprint, in_rounds, named_methods, part, spell
     from ipcv.loading import load
     from ipcv.measure import worker # by its module: a process of its own knows no notebook
-    specs = {label: spell(m) for label, m in methods.items()}
+    methods = named_methods(methods)
     (network, processor), suite = load(model, device), load_questions(**questions)
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     rounds = in_rounds(suite, batch_size)[1]
     workers = min(workers or (torch.get_num_threads() if network.device.type == "cpu" else 1), len(rounds))
-    job = dict(methods={s: s for s in dict.fromkeys(specs.values())}, out=str(folder), batch_size=batch_size)
+    job = dict(methods={spell(m): m for m in methods.values()}, out=str(folder), batch_size=batch_size)
     if workers > 1: shared_out(partial(worker, model, device, questions, job, workers), workers, [part(folder, s, start) for s in job["methods"] for batches in rounds for start, stop in batches])
     rows = evaluate(network, processor, suite, **job, progress=workers == 1)
-    return pd.concat([rows[rows.method == s].assign(method=label) for label, s in specs.items()], ignore_index=True)
+    return pd.concat([rows[rows.method == spell(m)].assign(method=label) for label, m in methods.items()], ignore_index=True)
 
 def worker(model, device, questions:dict, job:dict, workers:int, number:int):
     "One process of several: every so many rounds of pictures, on one thread, so that none waits for another's core."
