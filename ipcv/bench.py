@@ -78,7 +78,7 @@ def bench(
     "Time, arithmetic, cache and memory of methods on one model. Raises `ConfigError` and what `load` and `compress` raise, before anything is measured."
     for field, value in (("batch", batch), ("new_tokens", new_tokens), ("repeats", repeats)):
         if not isinstance(value, int) or value < 1: raise bad_field(field, value, "an integer of at least 1")
-    if pictures and (grids or video or batch != 1): raise ConfigError("pictures: give files or grids; files make prompts of their own, of one picture each")
+    if pictures and (grids or video or batch != 1): raise ConfigError("pictures: give files, or grids, video and batch; files make prompts of their own, of one picture each")
     if isinstance(methods, (str, Method)): methods = [methods]
     if isinstance(pictures, (str, Path)): pictures = [pictures]
     if grids is not None and (not isinstance(grids, (list, tuple)) or not all(isinstance(g, (list, tuple)) for g in grids)): raise bad_field("grids", grids, "a list of (frames, rows, columns)")

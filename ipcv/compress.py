@@ -291,7 +291,7 @@ def recall(run, previous, args, kwargs, items): # as `travel`
     if new:
         out, went = travel(run, previous, *run.tower.some(args, kwargs, items, new), items.some(new))
         features = out.pooler_output.split([items.sizes[i] // cell for i in new])
-        run.memory.update((keys[i], (rows, w)) for i, rows, w in zip(new, features, went))
+        run.memory.update((keys[i], (rows.detach(), w)) for i, rows, w in zip(new, features, went))
     features, went = zip(*(run.memory[key] for key in keys))
     return BaseModelOutputWithPooling(pooler_output=torch.cat(features)), list(went)
 
@@ -343,7 +343,7 @@ def compress(
     model:nn.Module, # a stock model; it stays the same object
     *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
     trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
-    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again as long as the model is the same and its weights are; the caller keeps it
+    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again, for the same model object (whether its weights have changed is not looked at); features are kept without gradients, and the caller keeps the dictionary
     compile:bool|Graphs=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning. A `Graphs` keeps recordings for the next `compress`
 ) -> Compression: # a context manager, with `remove()` for use without `with`
     """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,

@@ -48,7 +48,8 @@ class Graphs:
         inputs:tuple, # tensors
     ) -> tuple: # of tensors
         "The result of the work, by a replay where there is one."
-        if key in self.why or any(x.requires_grad for x in inputs): return work(*inputs) # a recording knows no gradients
+        if key in self.why: return work(*inputs)
+        if any(x.requires_grad for x in inputs): self.say("gradients are on and a recording knows none, use torch.no_grad()"); return work(*inputs)
         if key not in self.known: return self.learn(key, work, inputs)
         self.known.move_to_end(key); replay, places, out, _ = self.known[key]
         with torch.inference_mode(): # whatever mode it was recorded in

@@ -234,7 +234,7 @@ def profile(
 ) -> pd.DataFrame: # a row a method, repeat and stage: seconds; the stage "total" is the wall clock's
     "Measured time of generation by stage, methods taking turns. Raises what `compress` raises, before anything is measured."
     from tqdm import tqdm
-    for field, value in (("new_tokens", new_tokens), ("repeats", repeats)): check_integer(field, value, 1)
+    for field, value, least in (("new_tokens", new_tokens, 1), ("repeats", repeats, 1), ("warmup", warmup, 0)): check_integer(field, value, least)
     if not isinstance(methods, dict) or not methods: raise bad_field("methods", methods, "a dictionary of labels and methods, not empty")
     for label in compiled:
         if label not in methods: raise bad_field("compiled", label, "one of the labels of methods")

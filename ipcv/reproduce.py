@@ -257,6 +257,7 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
              )->list:                     # the folders with the results
     "Run experiments, print their tables and write `index.html`. Raises `ConfigError`, and `ResultsError` when one did not finish."
     say = (lambda *a: print(*a, flush=True)) if show else (lambda *a: None)
+    if Path(out).exists() and not Path(out).is_dir(): raise ConfigError(f"out is {str(out)!r}; allowed: a folder, or one that can be made")
     there = experiments(notebooks)
     chosen = [only(name, there, "an experiment")] if name else list(there.values())
     if parameters and not name: raise ConfigError(f"{', '.join(parameters)}: parameters can be set for one experiment, name it: {', '.join(there)}")
