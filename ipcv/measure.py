@@ -183,7 +183,7 @@ def tuned(templates:dict, # label -> method string with {} for `retain`, such as
     for turn in range(int(done["round"].max()) + 1 if len(done) else 0, rounds):
         tries = [(label, r) for label in templates for r in (around(found(done, label)) if turn else grid) if possible(network, templates[label].format(r))]
         for label in templates:
-            if not any(label == l for l, _ in tries): raise ConfigError(f"templates[{label!r}] is {templates[label]!r}: the model takes it at none of {', '.join(str(r) for r in grid)}")
+            if not turn and not any(label == l for l, _ in tries): raise ConfigError(f"templates[{label!r}] is {templates[label]!r}: the model takes it at none of {', '.join(str(r) for r in grid)}")
         methods = {"vanilla": "vanilla", "target": target} | {f"{label} {r}": templates[label].format(r) for label, r in tries}
         times = relative_latency(timed(model, questions, methods, n, batch_size, repeats, device))
         done = pd.concat([done, pd.DataFrame([dict(label=label, round=turn, retain=r, rel_latency_pct=times[f"{label} {r}"], target_pct=times["target"]) for label, r in tries])], ignore_index=True)
