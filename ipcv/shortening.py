@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .core import Items, Method, Split, Work, alike, check_choice, check_integer, kept_cells, offsets, rows, span, unchanged
+from .core import Items, Method, Split, Work, alike, check_block, check_choice, check_integer, check_switch, kept_cells, offsets, rows, span, unchanged
 from .errors import bad_field
 from .towers import TowerTrip
 
@@ -117,9 +117,9 @@ class ShorteningMethod(Method):
     def __post_init__(self):
         super().__post_init__()
         check_integer("prune_layer", self.prune_layer, self.least)
-        if not isinstance(self.parity, bool): raise bad_field("parity", self.parity, "True or False")
+        check_switch("parity", self.parity)
     def check(self, tower): # before any work: does the tower have this block?
-        if self.prune_layer > tower.depth - 1: raise bad_field("prune_layer", self.prune_layer, f"between {self.least} and {tower.depth - 1} for a tower of {tower.depth} blocks")
+        check_block(self.prune_layer, self.least, tower.depth)
     def start(self, tower, items): # a trip through the tower, or None for the stock tower
         return None if self.retain == 1 else self.trip(tower, items)
     def extra(self, n:int, left:int, tower) -> float: return 0. # floating point operations of choosing `left` of n tokens

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MANY', 'FAMILIES', 'rotate', 'project', 'Qwen2VLPart', 'is_flash', 'packed_kernel', 'hosted', 'interface', 'flash',
-           'resize', 'Qwen2VLTower', 'TowerTrip', 'positions', 'tower_for', 'stage_modules']
+           'resize', 'Qwen2VLCall', 'Qwen2VLTower', 'TowerTrip', 'positions', 'tower_for', 'stage_modules']
 
 # %% ../nbs/05_towers.ipynb #cell-3
 import inspect
@@ -124,25 +124,44 @@ def resize(
 
 # %% ../nbs/05_towers.ipynb #cell-16
 @dataclass(frozen=True, eq=False)
-class Qwen2VLTower:
-    "Qwen2-VL's vision tower, as methods see it."
+class Qwen2VLCall:
+    "What Qwen2-VL's tower is called with, taken apart by items and put together again."
     model:Qwen2VLModel # holds `visual` and `language_model`
+    @property
+    def module(self): return self.model.visual
+
+    def items(self, modality, args, kwargs): # from the arguments of the tower's forward
+        grids = tuple(map(tuple, self.named(args, kwargs)["grid_thw"].tolist()))
+        names = tuple(modality or ("video" if t > 1 else "image") for t, h, w in grids)
+        return Items(names, grids, tuple((h * w,) * t for t, h, w in grids))
+    def named(self, args, kwargs): # the arguments of the tower's forward, by name
+        return dict(zip((name for name in ("hidden_states", "grid_thw") if name not in kwargs), args)) | kwargs
+    def pixels(self, args, kwargs, items): # of each item, from the arguments of the tower's forward
+        return self.named(args, kwargs)["hidden_states"].split(items.sizes)
+    def some(self, args, kwargs, items, members): # the arguments of the tower's forward -> those for some of the items
+        told, pixels = self.named(args, kwargs), self.pixels(args, kwargs, items)
+        return (), told | dict(hidden_states=torch.cat([pixels[i] for i in members]), grid_thw=told["grid_thw"][members])
+
+    def resized(self, args, kwargs, items, grids): # the arguments of the tower's forward -> those of the same items on other grids
+        told = self.named(args, kwargs)
+        side = self.module.spatial_merge_size, self.module.config.temporal_patch_size, self.module.config.patch_size
+        pixels = [resize(x, old, new, *side) for x, old, new in zip(self.pixels(args, kwargs, items), items.grids, grids)]
+        grid = torch.tensor(grids).to(told["grid_thw"].device, non_blocking=True)
+        return (), told | dict(hidden_states=torch.cat(pixels), grid_thw=grid)
+
+# %% ../nbs/05_towers.ipynb #tower
+@dataclass(frozen=True, eq=False)
+class Qwen2VLTower(Qwen2VLCall):
+    "Qwen2-VL's vision tower, as methods see it."
     family = "Qwen2-VL"
     entrances = {"image": "get_image_features", "video": "get_video_features"} # methods of `model` that run the tower
 
-    @property
-    def module(self): return self.model.visual
     @property
     def blocks(self): return self.model.visual.blocks
     @property
     def depth(self): return len(self.blocks)
     @property
     def cell(self): return self.model.visual.spatial_merge_size ** 2 # tokens that the merger joins into one
-
-    def items(self, modality, args, kwargs): # from the arguments of the tower's forward
-        grids = tuple(map(tuple, (kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]).tolist()))
-        names = tuple(modality or ("video" if t > 1 else "image") for t, h, w in grids)
-        return Items(names, grids, tuple((h * w,) * t for t, h, w in grids))
 
     def narrow(self, told, cut): # what a block is told about all tokens -> about the kept ones
         tables = tuple(cut.kept(table) for table in told["position_embeddings"])
@@ -160,21 +179,6 @@ class Qwen2VLTower:
         return part.finish(states, part.attend(part.queries(x), *part.keys_values(x)))
 
     def part(self, index, told, some, cut, alone=False): return Qwen2VLPart(self.blocks[index], told, some, cut, alone)
-
-    def named(self, args, kwargs): # the arguments of the tower's forward, by name
-        return dict(zip((name for name in ("hidden_states", "grid_thw") if name not in kwargs), args)) | kwargs
-    def pixels(self, args, kwargs, items): # of each item, from the arguments of the tower's forward
-        return self.named(args, kwargs)["hidden_states"].split(items.sizes)
-    def some(self, args, kwargs, items, members): # the arguments of the tower's forward -> those for some of the items
-        told, pixels = self.named(args, kwargs), self.pixels(args, kwargs, items)
-        return (), told | dict(hidden_states=torch.cat([pixels[i] for i in members]), grid_thw=told["grid_thw"][members])
-
-    def resized(self, args, kwargs, items, grids): # the arguments of the tower's forward -> those of the same items on other grids
-        told = self.named(args, kwargs)
-        side = self.module.spatial_merge_size, self.module.config.temporal_patch_size, self.module.config.patch_size
-        pixels = [resize(x, old, new, *side) for x, old, new in zip(self.pixels(args, kwargs, items), items.grids, grids)]
-        grid = torch.tensor(grids).to(told["grid_thw"].device, non_blocking=True)
-        return (), told | dict(hidden_states=torch.cat(pixels), grid_thw=grid)
 
 # %% ../nbs/05_towers.ipynb #trip
 class TowerTrip:

@@ -137,7 +137,7 @@ def points(table,        # a DataFrame, a row a method
     ax.plot(table[value], y, "o", label="measured")
     if paper is not None: ax.plot(table[paper], y, "D", mfc="none", color="C1", label="paper (another model)")
     ax.axvline(table[value].iloc[0], color="grey", lw=.8)
-    ax.set(yticks=y, yticklabels=table.method, xlabel=label, ylim=(y[-1] - .6, .6)); ax.legend(fontsize=8, loc="best")
+    ax.set(yticks=y, yticklabels=table.method, xlabel=label, ylim=(y[-1] - .6, .6)); ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False) # above: below it would lie on rows
     return ax
 
 # %% ../nbs/22_viz.ipynb #cell-29

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from ..decoder import LanguageMethod, View, best, keys_below, take
-from ..core import Split, Stack, alike, check_choice, check_integer, kept_cells, offsets, rows, split
+from ..core import Split, Stack, alike, check_choice, check_integer, check_switch, kept_cells, offsets, rows, split
 from ..errors import bad_field
 from ..shortening import Once, ShorteningMethod
 
@@ -31,7 +31,7 @@ class DART(LanguageMethod):
         super().__post_init__()
         check_integer("pivots", self.pivots, 1); check_integer("text_pivots", self.text_pivots, 0)
         check_choice("norm", self.norm, ("none", "final"))
-        if not isinstance(self.parity, bool): raise bad_field("parity", self.parity, "True or False")
+        check_switch("parity", self.parity)
     def left(self, n:int)->tuple:
         if not self.parity or self.retain == 1: return super().left(n)
         heads = self.pivots + self.text_pivots

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import Tensor
-from ..core import Items, Method, Work, check_choice, check_integer, kept_cells, kept_count, span, split, unchanged
+from ..core import Items, Method, Work, check_block, check_choice, check_integer, kept_cells, kept_count, span, split, unchanged
 from ..errors import bad_field
 from ..ngr import donors, reconstruct, updates
 from ..reintegration import RESTORES, reintegrate
@@ -39,7 +39,7 @@ class IPCV(Method):
     @property
     def steady(self) -> bool: return self.score != "random"
     def check(self, tower): # before any work: does the tower have these layers?
-        if self.prune_layer > tower.depth - 1: raise bad_field("prune_layer", self.prune_layer, f"between 1 and {tower.depth - 1} for a tower of {tower.depth} blocks")
+        check_block(self.prune_layer, 1, tower.depth)
         if self.as_layers > tower.depth - self.prune_layer: raise bad_field("as_layers", self.as_layers, f"between 0 and {tower.depth - self.prune_layer} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}")
     def count(self, n:int, cell:int) -> int: # tokens of an item that stay
         return kept_cells(n, self.retain, cell) if self.shortens else kept_count(n, self.retain)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
-from ..core import alike, check_choice, is_number, kept_count
+from ..core import alike, check_choice, check_switch, is_number, kept_count
 from ..decoder import StagedMethod, View, keys_below, queries_below
 from ..errors import bad_field
 
@@ -140,7 +140,7 @@ class SparseVLM(StagedMethod):
         super().__post_init__()
         check_choice("raters", self.raters, ("chosen", "all"))
         if not is_number(self.recycle) or not 0 <= self.recycle <= 1: raise bad_field("recycle", self.recycle, "a number with 0 <= recycle <= 1")
-        if not isinstance(self.parity, bool): raise bad_field("parity", self.parity, "True or False")
+        check_switch("parity", self.parity)
         if self.parity and not (.05 <= self.retain <= .35 or self.retain == 1): raise bad_field("retain", self.retain, "between 0.05 and 0.35, or 1, with parity=True")
     def plans(self, n:int)->list: # of a sample's n visual tokens, (k, m, c) at each stage
         found, left = [], n

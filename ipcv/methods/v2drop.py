@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from ..core import check_choice, kept_count
+from ..core import check_choice, check_switch, kept_count
 from ..decoder import StagedMethod, View, best
 from ..errors import bad_field
 
@@ -51,7 +51,7 @@ class V2Drop(StagedMethod):
     def __post_init__(self):
         super().__post_init__()
         check_choice("metric", self.metric, ("l2", "cosine"))
-        if not isinstance(self.parity, bool): raise bad_field("parity", self.parity, "True or False")
+        check_switch("parity", self.parity)
         if self.parity and self.retain < 1: stage_ratio(self.retain)
     def left(self, n:int)->tuple:
         if self.retain == 1: return n, n, n
