@@ -1,7 +1,7 @@
 """Time and extra memory of `ipcv.theory.hausdorff` on two sets of random states: `python experiments/bench_hausdorff.py [--tokens 16384] [--width 1280]`."""
 import argparse, resource, time
 import torch
-from ipcv.theory import hausdorff
+from ipcv.study.theory import hausdorff
 
 a = argparse.ArgumentParser(description=__doc__)
 a.add_argument("--tokens", type=int, default=16384)

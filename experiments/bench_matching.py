@@ -17,8 +17,8 @@ from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
 import ipcv
 from ipcv.methods.tome import ToMe
-from ipcv.shortening import Merging
-from ipcv.towers import tower_for
+from ipcv.methods.shortening import Merging
+from ipcv.families.registry import tower_for
 
 
 def main():
@@ -42,27 +42,27 @@ def main():
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     for side in a.side:
-        n, grid, told = side * side, torch.tensor([[1, side, side]], device=device), {}
-        hook = block.register_forward_pre_hook(lambda m, args, kwargs: told.update(states=args[0], **kwargs), with_kwargs=True)
+        n, grid, kwargs = side * side, torch.tensor([[1, side, side]], device=device), {}
+        hook = block.register_forward_pre_hook(lambda m, args, kwargs: kwargs.update(states=args[0], **kwargs), with_kwargs=True)
         tower.module(torch.randn(n, 1176, device=device, dtype=dtype), grid_thw=grid); hook.remove()
-        states = told.pop("states")
+        states = kwargs.pop("states")
         items = tower.items(None, (None, grid), {})
 
         def joining():
             trip = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], ["weigh"], True)
-            trip.begin(states, told)
+            trip.begin(states, kwargs)
             wait(); start = time.perf_counter()
-            trip.join(0, states, metric, told)
+            trip.join(0, states, metric, kwargs)
             wait(); return time.perf_counter() - start
 
         def stock():
-            wait(); start = time.perf_counter(); block(states, **told); wait()
+            wait(); start = time.perf_counter(); block(states, **kwargs); wait()
             return time.perf_counter() - start
 
         def weighted():
             trip = Merging(ToMe(.8), tower, items, [[0]], ["weigh"], True)
-            trip.begin(states, told)
-            wait(); start = time.perf_counter(); trip.taken_apart(0, 0, states, told); wait()
+            trip.begin(states, kwargs)
+            wait(); start = time.perf_counter(); trip.taken_apart(0, 0, states, kwargs); wait()
             return time.perf_counter() - start
 
         metric = torch.randn(n, a.width // a.heads, device=device)

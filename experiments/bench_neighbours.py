@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ipcv.core import Items, kept_count, split
-from ipcv.meters import machine, peak_bytes, versions
-from ipcv.ngr import donors, reconstruct, updates
+from ipcv.tokens import Items, kept_count, split
+from ipcv.measure.environment import machine, versions
+from ipcv.measure.memory import peak_bytes
+from ipcv.ops.ngr import donors, reconstruct, updates
 
 
 def main():

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from ipcv import IPCV
-from ipcv.meters import block_flops, config_of, machine, sizes, versions
+from ipcv.measure.flops import block_flops, config_of
+from ipcv.measure.environment import machine, versions
+from ipcv.measure.flops import sizes
 
 
 def products(tower, blocks, make):
@@ -52,7 +54,7 @@ def main():
     facts, rows = dict(device=machine()["gpu"] if a.device == "cuda" else f"{machine()['cpu']}, {machine()['threads']} threads", dtype=a.dtype, torch=versions()["torch"]), []
     for n in a.patches:
         settings = {1.: IPCV(1), **{r: IPCV(r) for r in a.retain}}
-        blocks = {r: m.work((1, 4, n // 4), tower).blocks for r, m in settings.items()}
+        blocks = {r: m.token_counts((1, 4, n // 4), tower).blocks for r, m in settings.items()}
         calls = {r: list(products(tower, b, make)) for r, b in blocks.items()}
         took = {r: [] for r in calls}
         with torch.inference_mode():

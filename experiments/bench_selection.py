@@ -17,7 +17,8 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
 import ipcv
-from ipcv.decoder import Descent, take
+from ipcv.language.drop import DecoderPass
+from ipcv.language.packing import take
 from ipcv.methods.dart import DART
 from ipcv.methods.fastv import FastV
 from ipcv.methods.random import RandomLLM
@@ -51,10 +52,10 @@ class Timed:
 def choices(text, method, inputs, angles, visual, wait):
     "One prompt's way down through a method's stages; inputs are those of layers 0, 1 and 2, and stand in for deeper ones."
     timed = Timed(method, wait)
-    trip = Descent(timed, {"image": visual}, torch.ones_like(visual), text.norm)
+    trip = DecoderPass(timed, {"image": visual}, torch.ones_like(visual), text.norm)
     trip.first, trip.below = inputs[0], text.layers[1]
     for l in method.layers:
-        trip.before, trip.told = take(inputs[1], trip.columns), {"position_embeddings": tuple(take(a.expand(len(visual), -1, -1), trip.columns) for a in angles)}
+        trip.before, trip.kwargs = take(inputs[1], trip.columns), {"position_embeddings": tuple(take(a.expand(len(visual), -1, -1), trip.columns) for a in angles)}
         trip.shed(l, take(inputs[2], trip.columns))
     return timed
 

@@ -50,7 +50,7 @@ def main(debug:Annotated[bool, typer.Option(help="Show the traceback of an error
 @app.command("methods")
 def list_methods():
     "List the methods, their fields and defaults."
-    from ipcv.compress import METHODS
+    from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         fields = ",".join(f.name + ("=..." if f.default is dataclasses.MISSING else f"={f.default}") for f in dataclasses.fields(c))
         typer.echo(f"{name}:{fields}\n    {c.stage} stage. {' '.join((c.__doc__ or '').split('Raises')[0].split())}")
@@ -81,7 +81,7 @@ def show(picture:Annotated[Path, typer.Argument(help="An image file.")],
     at, target = row_column(patch), out or Path(picture.stem + ".kept.png")
     if target.is_dir() or not os.access(target.parent, os.W_OK): raise ConfigError(f"out={str(target)!r}: must be a file in a folder that is there and may be written to")
     if target.exists() and picture.exists() and target.samefile(picture): raise ConfigError(f"out={str(target)!r}: must not be the picture itself")
-    from ipcv.compress import parse
+    from ipcv.methods.text import parse
     from ipcv.loading import load, open_image
     from ipcv.viz import look, token_map
     import matplotlib; matplotlib.use("agg")
@@ -104,12 +104,13 @@ def evaluate_methods(methods:Annotated[list[str], typer.Argument(metavar="METHOD
                      out:Annotated[Optional[Path], typer.Option(help="Folder for the answers; a run that was cut off goes on there.")]=None):
     "Let methods answer the suite's questions; accuracy per family and relative to the stock model, with 95 % intervals."
     quiet(model)
-    from ipcv.compress import parse
-    from ipcv.evaluate import evaluate, spell
+    from ipcv.methods.text import parse
+    from ipcv.study.evaluate import evaluate
+    from ipcv.methods.text import spell
     from ipcv.loading import load
-    from ipcv.reproduce import as_text
-    from ipcv.stats import summarize
-    from ipcv.testbed import load_suite
+    from ipcv.study.reproduce import as_text
+    from ipcv.measure.stats import summarize
+    from ipcv.study.suite import load_suite
     rows = evaluate(*load(model, device), load_suite(split, n_images=limit), {m: m for m in dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])}, out=out, batch_size=batch_size)
     typer.echo(as_text(summarize(rows)))
     right = rows[rows.method == "vanilla"].groupby("family").correct.any()
@@ -137,7 +138,7 @@ def bench_methods(methods:Annotated[Optional[list[str]], typer.Argument(metavar=
     quiet(model)
     if out is not None and out.exists() and not out.is_dir(): raise ConfigError(f"out={str(out)!r}: must be a folder, or one that can be made")
     import torch
-    from ipcv.bench import bench, grid_of
+    from ipcv.measure.bench import bench, grid_of
     grids = [grid_of(g) for g in grid] if grid else None
     more = {"methods": methods} if methods else {}
     result = bench(model, grids=grids, pictures=picture, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats, video=video, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype, attn=attn, compiled=compiled, progress=True, **more)
@@ -161,7 +162,7 @@ def reproduce_results(name:Annotated[Optional[str], typer.Argument(help="An expe
                       notebooks:Annotated[Optional[Path], typer.Option(help="Folder of experiment notebooks. [default: experiments/ of the clone, else those in the package]")]=None,
                       fresh:Annotated[bool, typer.Option("--fresh", help="Measure again and replace what is there.")]=False):
     "Regenerate tables and figures of the paper beside the paper's numbers, and one page of all results."
-    from ipcv.reproduce import reproduce
+    from ipcv.study.reproduce import reproduce
     reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh)
 
 # %% ../nbs/60_cli.ipynb #cell-24
@@ -171,6 +172,6 @@ def train_tiny(out:Annotated[Path, typer.Option(help="Folder for the checkpoint,
                smoke:Annotated[bool, typer.Option("--smoke", help="A minute of the same code.")]=False):
     "Train the embedded model from scratch, or go on from the checkpoint in the folder."
     quiet("tiny")
-    from ipcv.training import PLAN, SMOKE, train
+    from ipcv.study.training import PLAN, SMOKE, train
     train(out, SMOKE if smoke else PLAN, device)
     typer.echo(f"the model is in {out/'model'}: ipcv eval vanilla --model {out/'model'}")

@@ -126,7 +126,7 @@ def tiny_tokenizer(): # Qwen2Tokenizer
     import json, numpy as np
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers import Qwen2Tokenizer
-    from ipcv import testbed as tb
+    from ipcv.study import suite as tb
     rng = np.random.default_rng(0); text = []
     low = lambda s: "".join(c for c in s if not c.isupper() and not c.isdigit())
     for _ in range(600):

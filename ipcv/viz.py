@@ -116,7 +116,7 @@ def look(model, processor,
         ):          # a record of `run.trace`
     "What methods keep and remove of a picture, from one forward pass. Raises what `compress` raises."
     import torch
-    from ipcv.compress import compress
+    from ipcv.runtime.compress import compress
     from ipcv.loading import ask
     inputs = ask(processor, [picture.convert("RGB")], [question], model.device)
     with torch.no_grad(), compress(model, *methods, trace=True) as run: model(**inputs)

@@ -12,10 +12,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from ..decoder import LanguageMethod, View, best, keys_below, take
-from ..core import Split, Stack, alike, check_choice, check_integer, check_switch, kept_cells, offsets, rows, split
+from .language import LanguageMethod, best, keys_below
+from ..language.drop import View
+from ..language.packing import take
+from ..tokens import TokenSplit, alike, kept_cells, offsets, rows, keep_top
+from ..costs import TransformerDims
+from .base import check_choice, check_integer, check_switch
 from ..errors import bad_field
-from ..shortening import Once, ShorteningMethod
+from .shortening import Once, ShorteningMethod
 
 # %% ../../nbs/11_dart.ipynb #conf
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class DART(LanguageMethod):
         check_integer("pivots", self.pivots, 1); check_integer("text_pivots", self.text_pivots, 0)
         check_choice("norm", self.norm, ("none", "final"))
         check_switch("parity", self.parity)
-    def left(self, n:int)->tuple:
-        if not self.parity or self.retain == 1: return super().left(n)
+    def kept_per_stage(self, n:int)->tuple:
+        if not self.parity or self.retain == 1: return super().kept_per_stage(n)
         heads = self.pivots + self.text_pivots
         return (min(n, self.pivots + heads * int(n * (1 - (1 - self.retain)) / heads)),)
     def choosing(self, n, text, behind, stack)->float: # keys, and likeness to the pivots
@@ -93,13 +97,13 @@ class DARTViT(ShorteningMethod):
     def count(self, n:int, cell:int) -> int: # tokens of an item that stay
         if not self.parity: return kept_cells(n, self.retain, cell)
         return min(n, self.pivots * (1 + nearest(n * (1 - (1 - self.retain)) / self.pivots, cell)))
-    def trip(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
-    def extra(self, n:int, left:int, tower:Stack)->float: # keys once more, and likeness to the pivots
+    def tower_pass(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
+    def extra(self, n:int, left:int, tower:TransformerDims)->float: # keys once more, and likeness to the pivots
         return 2. * n * tower.width * (tower.width + self.pivots)
-    def choose(self, trip, states, told):
-        part = trip.tower.part(trip.layer - 1, told, told, None, alone=True)
-        size = part.keys(part.norm(trip.before)).flatten(1).float().abs().sum(-1)
-        return least_alike_items(F.normalize(states.float(), dim=-1), size, trip, self.pivots, partial(as_set, first=0) if self.parity else None)
+    def choose(self, tower_pass, states, kwargs):
+        part = tower_pass.tower.part(tower_pass.layer - 1, kwargs, kwargs, None, alone=True)
+        size = part.keys(part.norm(tower_pass.before)).flatten(1).float().abs().sum(-1)
+        return least_alike_items(F.normalize(states.float(), dim=-1), size, tower_pass, self.pivots, partial(as_set, first=0) if self.parity else None)
 
 def nearest(x:float, cell:int) -> int:
     "The multiple of `cell` around the integer part of `x` that is nearest to `x`, the lower one on a tie."
@@ -110,13 +114,13 @@ def nearest(x:float, cell:int) -> int:
 def least_alike_items(
     states:Tensor, # (N, D) of unit length
     size:Tensor, # (N,) L1 norms of keys
-    trip:Once, # whose items and counts
+    tower_pass:Once, # whose items and counts
     pivots:int, arrange=None,
-) -> Split:
+) -> TokenSplit:
     "DART's choice within every item, items of one size at once."
-    chosen, starts = torch.empty_like(size), offsets(trip.items.sizes)
-    for (n, k), members in alike(trip.items.sizes, trip.counts):
+    chosen, starts = torch.empty_like(size), offsets(tower_pass.items.sizes)
+    for (n, k), members in alike(tower_pass.items.sizes, tower_pass.counts):
         place = rows([starts[i] for i in members], n, states.device)
         every = torch.ones_like(place, dtype=torch.bool)
         chosen[place] = least_alike(states[place], size[place], every, ~every, torch.full_like(place[:, :1], k), pivots, 0, arrange).float()
-    return split(chosen, trip.items, trip.counts)
+    return keep_top(chosen, tower_pass.items, tower_pass.counts)

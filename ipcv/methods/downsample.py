@@ -10,8 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 import torch
-from ..core import Items, Method, Split, Work, offsets, unchanged
-from ..towers import TowerTrip
+from ..tokens import Items, TokenSplit, offsets
+from .base import Method
+from ..costs import TokenCounts, stock_counts
+from ..families.base import TowerPass
 
 # %% ../../nbs/18_downsample.ipynb #grid
 def smaller(
@@ -30,15 +32,15 @@ class Downsample(Method):
     "Control: the picture resized to `retain` times the tokens (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
     shortens:ClassVar[bool] = True
-    def work(self, grid:tuple, tower) -> Work: # a smaller item from the start
-        return unchanged(self.grid(grid, round(tower.cell ** .5)), tower)
+    def token_counts(self, grid:tuple, tower) -> TokenCounts: # a smaller item from the start
+        return stock_counts(self.grid(grid, round(tower.cell ** .5)), tower)
     def grid(self, grid:tuple, side:int) -> tuple: # (frames, rows, columns) of patches -> those of the smaller item
         rows, columns = smaller(grid[1] // side, grid[2] // side, self.retain)
         return grid[0], rows * side, columns * side
     def check(self, tower): pass
     def start(self, tower, items): return None if self.retain == 1 else Resized(self, tower, items)
 
-class Resized(TowerTrip):
+class Resized(TowerPass):
     "A pass over smaller pictures."
     def __init__(self, method, tower, items):
         side = round(tower.cell ** .5)
@@ -48,7 +50,7 @@ class Resized(TowerTrip):
 
     def enter(self, args, kwargs):
         small = Items(self.items.modalities, self.grids, tuple((h * w,) * t for t, h, w in self.grids))
-        self.full = Split.everything(small, self.tower.named(args, kwargs)["hidden_states"].device)
+        self.full = TokenSplit.everything(small, self.tower.named(args, kwargs)["hidden_states"].device)
         self.cells = torch.cat([nearest_cells(t, *grids) + at for (t, _, _), grids, at in zip(self.items.grids, self.cells_of, offsets(n // self.tower.cell for n in self.items.sizes))])
         return self.tower.resized(args, kwargs, self.items, self.grids)
 

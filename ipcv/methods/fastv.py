@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from torch import Tensor
-from ..decoder import LanguageMethod, View, best, keys_below, queries_below
+from .language import LanguageMethod, best, keys_below, queries_below
+from ..language.drop import View
 
 # %% ../../nbs/12_fastv.ipynb #row
 def attention_row(

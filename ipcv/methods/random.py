@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
-from ..core import check_integer, split
-from ..decoder import LanguageMethod, View, best
-from ..shortening import Once, ShorteningMethod
+from .base import check_integer
+from ..tokens import keep_top
+from .language import LanguageMethod, best
+from ..language.drop import View
+from .shortening import Once, ShorteningMethod
 
 # %% ../../nbs/15_random.ipynb #lots
 def lots(
@@ -43,7 +45,7 @@ class RandomViT(ShorteningMethod):
     name:ClassVar[str] = "random_vit"
 
     def __post_init__(self): super().__post_init__(); check_integer("seed", self.seed, 0)
-    def trip(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
-    def choose(self, trip, states, told):
-        drawn = torch.cat([lots(torch.ones(1, n, dtype=torch.bool), self.seed)[0] for n in trip.items.sizes])
-        return split(drawn.to(states.device, non_blocking=True), trip.items, trip.counts)
+    def tower_pass(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
+    def choose(self, tower_pass, states, kwargs):
+        drawn = torch.cat([lots(torch.ones(1, n, dtype=torch.bool), self.seed)[0] for n in tower_pass.items.sizes])
+        return keep_top(drawn.to(states.device, non_blocking=True), tower_pass.items, tower_pass.counts)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
-from ..core import alike, check_choice, check_switch, is_number, kept_count
-from ..decoder import StagedMethod, View, keys_below, queries_below
+from ..tokens import alike, kept_count
+from .base import check_choice, check_switch, is_number
+from .language import StagedMethod, keys_below, queries_below
+from ..language.drop import View
 from ..errors import bad_field
 
 # %% ../../nbs/14_sparsevlm.ipynb #votes
@@ -148,7 +150,7 @@ class SparseVLM(StagedMethod):
             found.append(parity_plan(left, share) if self.parity else plan(left, min(left, kept_count(n, share)), self.recycle))
             left = found[-1][0] + found[-1][2]
         return found
-    def left(self, n:int)->tuple: return (n, n, n) if self.retain == 1 else tuple(k + c for k, m, c in self.plans(n))
+    def kept_per_stage(self, n:int)->tuple: return (n, n, n) if self.retain == 1 else tuple(k + c for k, m, c in self.plans(n))
     def choosing(self, n, text, behind, stack)->float: # votes once; a stage: keys, queries and logits of text behind, distances and means of what is recycled
         width, T = stack.heads * stack.head, [text + a for a in n]
         votes = 2. * T[0] * behind * stack.width if self.raters == "chosen" and not self.parity else 0.

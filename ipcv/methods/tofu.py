@@ -8,7 +8,7 @@ __all__ = ['ToFu']
 # %% ../../nbs/17_tofu.ipynb #imports
 from dataclasses import dataclass
 from typing import ClassVar
-from ..shortening import MergingMethod
+from .shortening import MergingMethod
 
 # %% ../../nbs/17_tofu.ipynb #tofu
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ __all__ = ['ToMe']
 # %% ../../nbs/16_tome.ipynb #imports
 from dataclasses import dataclass
 from typing import ClassVar
-from ..shortening import MergingMethod
+from .shortening import MergingMethod
 
 # %% ../../nbs/16_tome.ipynb #tome
 @dataclass(frozen=True)

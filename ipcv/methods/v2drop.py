@@ -12,8 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from ..core import check_choice, check_switch, kept_count
-from ..decoder import StagedMethod, View, best
+from .base import check_choice, check_switch
+from ..tokens import kept_count
+from .language import StagedMethod, best
+from ..language.drop import View
 from ..errors import bad_field
 
 # %% ../../nbs/13_v2drop.ipynb #variation
@@ -53,7 +55,7 @@ class V2Drop(StagedMethod):
         check_choice("metric", self.metric, ("l2", "cosine"))
         check_switch("parity", self.parity)
         if self.parity and self.retain < 1: stage_ratio(self.retain)
-    def left(self, n:int)->tuple:
+    def kept_per_stage(self, n:int)->tuple:
         if self.retain == 1: return n, n, n
         if not self.parity: return tuple(min(n, kept_count(n, self.retain ** (s / 3))) for s in (1, 2, 3))
         share = 1 - stage_ratio(self.retain); first = min(n, max(1, int(n * share)))
