@@ -25,7 +25,7 @@ class Commands(TyperGroup):
     "Commands that fail in one line, or with a traceback after `--debug`."
     def invoke(self, ctx):
         try: return super().invoke(ctx)
-        except KeyboardInterrupt: problem, status = "interrupted; what is done is kept, the same command goes on", 130
+        except KeyboardInterrupt as e: problem, status = "interrupted; what is done is kept, the same command goes on", 128 + getattr(e, "signum", 2)
         except Exception as e:
             if isinstance(e, (typer.Exit, typer.Abort)) or hasattr(e, "exit_code") or ctx.params.get("debug"): raise
             problem, status = one_line(e), 1
@@ -108,11 +108,11 @@ def evaluate_methods(methods:Annotated[list[str], typer.Argument(metavar="METHOD
     from ipcv.study.evaluate import evaluate
     from ipcv.methods.text import spell
     from ipcv.loading import load
-    from ipcv.study.reproduce import as_text
+    from ipcv.study.page import table_text
     from ipcv.measure.stats import summarize
     from ipcv.study.suite import load_suite
     rows = evaluate(*load(model, device), load_suite(split, n_images=limit), {m: m for m in dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])}, out=out, batch_size=batch_size)
-    typer.echo(as_text(summarize(rows)))
+    typer.echo(table_text(summarize(rows)))
     right = rows[rows.method == "vanilla"].groupby("family").correct.any()
     if not right.all(): typer.echo(f"\nThe stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")
     if rows.image.nunique() < 10: typer.echo("\nFewer than 10 pictures: no intervals.")
@@ -160,10 +160,11 @@ def reproduce_results(name:Annotated[Optional[str], typer.Argument(help="An expe
                       out:Annotated[Path, typer.Option(help="Folder for results.")]=Path("experiments/results"),
                       set_:Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the notebook, such as limit=40; may be repeated.")]=None,
                       notebooks:Annotated[Optional[Path], typer.Option(help="Folder of experiment notebooks. [default: experiments/ of the clone, else those in the package]")]=None,
+                      full:Annotated[bool, typer.Option("--full", help="All questions and timing rounds, as in the committed results, in place of the reading size (some 15 minutes).")]=False,
                       fresh:Annotated[bool, typer.Option("--fresh", help="Measure again and replace what is there.")]=False):
     "Regenerate tables and figures of the paper beside the paper's numbers, and one page of all results."
     from ipcv.study.reproduce import reproduce
-    reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh)
+    reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh, full=full)
 
 # %% ../nbs/60_cli.ipynb #cell-24
 @app.command("train")
