@@ -18,7 +18,7 @@ def refuse(source, folder):
     if run.get("size") != "full":
         sys.exit(f"{folder} is of the {run.get('size', 'unknown')} size: run `make reproduce ARGS=--full`")
     if other := changed(source, run["parameters"]):
-        sys.exit(f"{folder} was run with {other}: run `make reproduce ARGS=\"{source.stem} --full --fresh\"`")
+        sys.exit(f"{folder} was run with {', '.join(f'{k}={v!r}' for k, v in other.items())}: run `make reproduce ARGS=\"{source.stem} --full --fresh\"`")
 
 
 def without_counts(output):

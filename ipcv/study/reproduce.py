@@ -64,10 +64,10 @@ def configured(path, given:dict, full=True)->dict:
         if k not in known: raise ConfigError(f"{k}={v!r}: {Path(path).stem} has no such parameter, it has {', '.join(known)}")
     return {**known, **size, **given}
 
-def changed(path, asked:dict)->str:
-    "The parameters that are not those of the full size, as 'limit=64, repeats=2'."
+def changed(path, asked:dict)->dict:
+    "The parameters that are not those of the full size."
     known = defaults(path)
-    return ", ".join(f"{k}={v!r}" for k, v in asked.items() if k not in (*PLACES, "model") and v != known[k])
+    return {k: v for k, v in asked.items() if k not in (*PLACES, "model") and v != known[k]}
 
 PLACES = "out", "answers" # parameters that say where, not what
 
@@ -132,7 +132,9 @@ def refuse_other(folder:Path, config:dict):
     if not folder.exists(): return
     record = record_of(folder)
     odd = differing(record["configuration"], config) if record else ["it has no run.json"]
-    if odd: raise ResultsError(f"{folder} holds results of another configuration, {'; '.join(odd)}: --fresh replaces them, --out chooses another folder")
+    if odd:
+        raise ResultsError(f"{folder} holds results of another configuration, {'; '.join(odd)}: "
+                           "--fresh replaces them, --out chooses another folder")
 
 def claim_folder(folder:Path,        # where the complete result belongs
                  config:dict,        # from `configuration`
@@ -162,7 +164,13 @@ def settle(partial:Path, folder:Path):
     shutil.rmtree(old, ignore_errors=True)
 
 # %% ../../nbs/61_reproduce.ipynb #cell-33
-KERNEL = "import sys; sys.path.pop(0); from ipcv.files import end_with_parent; end_with_parent({}); from ipykernel import kernelapp; kernelapp.launch_new_instance()"
+KERNEL = """import sys
+sys.path.pop(0) # as `python -m ipykernel_launcher` does: no module of the current folder
+from ipcv.files import end_with_parent
+end_with_parent({})
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
 
 def own_kernels():
     "A class of kernel managers that start the interpreter which runs this, and the list of those that were made."
@@ -217,7 +225,8 @@ def execute(path, parameters:dict, output:Path, show=True, tick=None):
     with patch.dict(os.environ, surroundings(parameters, output)):
         try: in_thread(work, lambda: [kill_kernel(m) for m in made], tick)
         except pm.PapermillExecutionError as e:
-            raise ResultsError(f"{Path(path).name}, cell {e.exec_count}: {e.ename}: {' '.join(str(e.evalue).split())} (the notebook as far as it came: {output})") from None
+            why = " ".join(str(e.evalue).split())
+            raise ResultsError(f"{Path(path).name}, cell {e.exec_count}: {e.ename}: {why} (the notebook as far as it came: {output})") from None
 
 def surroundings(parameters:dict, output:Path)->dict:
     "Environment variables of a kernel: this package first, quiet libraries, a file for `spent`."
@@ -277,10 +286,12 @@ def run(path,              # an experiment notebook
         execute(path, {**asked, **shared, "out": str(work)}, notebook, show, tick)
         pictures = finish(notebook, work)
         seconds = round(time.perf_counter() - start, 1)
-        write_json(work / "run.json", dict(notebook=path.stem, model=asked["model"], size="full" if full else "reading", changed=changed(path, asked), place=declared(path)["place"],
-                   parameters={k: v for k, v in asked.items() if k not in PLACES}, versions=versions(), hardware=machine(), commit=commit(), seconds=seconds,
-                   parts=seconds_by_part(work / "seconds.jsonl"), resumed=record_of(work)["resumed"], finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                   pictures=pictures, configuration=config))
+        size = dict(size="full" if full else "reading", changed=changed(path, asked), place=declared(path)["place"])
+        times = dict(seconds=seconds, parts=seconds_by_part(work / "seconds.jsonl"), resumed=record_of(work)["resumed"],
+                     finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+        what = dict(notebook=path.stem, model=asked["model"], parameters={k: v for k, v in asked.items() if k not in PLACES}, pictures=pictures)
+        where = dict(versions=versions(), hardware=machine(), commit=commit(), configuration=config)
+        write_json(work / "run.json", {**what, **size, **times, **where})
         (work / "seconds.jsonl").unlink(missing_ok=True)
         shutil.rmtree(work / "rows", ignore_errors=True)
         settle(work, folder)
@@ -327,7 +338,8 @@ class Progress:
         size = "full size" if self.full else "reading size"
         page = self.page()
         if not self.done and not self.failures: self.say(f"Results appear in {page} as they are finished")
-        self.say(f"[{len(self.done) + len(self.failures) + 1}/{len(self.chosen)}] {path.stem}, {size}, model {self.model}, from {path.parent}")
+        number = len(self.done) + len(self.failures) + 1
+        self.say(f"[{number}/{len(self.chosen)}] {path.stem}, {size}, model {self.model}, from {path.parent}")
         try: folder = work(self.page)
         except ResultsError as e:
             self.failures[path.stem] = str(e)
@@ -354,7 +366,8 @@ def stopped_by_signals():
     "SIGTERM and SIGHUP raise `Stopped` for the time of a block, as Ctrl-C raises KeyboardInterrupt."
     def stop(signum, _): raise Stopped(signum)
     names = ("SIGTERM", "SIGHUP") if current_thread() is main_thread() else ()
-    before = {s: signal.signal(s, stop) for s in (getattr(signal, n) for n in names if hasattr(signal, n)) if signal.getsignal(s) is not signal.SIG_IGN}
+    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {s: signal.signal(s, stop) for s in known if signal.getsignal(s) is not signal.SIG_IGN} # nohup ignores SIGHUP
     try: yield
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
