@@ -7,7 +7,7 @@ __all__ = ['PLACES', 'KERNEL', 'places', 'experiments', 'assignments', 'declared
            'code_of', 'code_digest', 'configuration', 'differing', 'held', 'record_of', 'refuse_other', 'claim_folder',
            'settle', 'own_kernels', 'kill_kernel', 'in_thread', 'execute', 'surroundings', 'finish', 'folder_name',
            'answers_folder', 'seconds_by_part', 'run', 'known_seconds', 'keep_times', 'Progress', 'Stopped',
-           'stopped_by_signals', 'reproduce']
+           'stopped_by_signals', 'reproduce', 'times_table']
 
 # %% ../../nbs/61_reproduce.ipynb #cell-2
 import ast, base64, hashlib, json, os, re, shutil, signal, subprocess, sys, time
@@ -400,3 +400,15 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
     if failed := progress.failures:
         raise ResultsError(f"{len(failed)} of {len(chosen)} did not finish: " + "; ".join(f"{n}: {why}" for n, why in failed.items()))
     return progress.folders
+
+# %% ../../nbs/61_reproduce.ipynb #times-table
+def times_table(file # a times.json
+               )->pd.DataFrame: # a row per experiment
+    "Seconds of each experiment by part, at both sizes; the rest is imports, figures and intervals."
+    times = json.loads(Path(file).read_text(encoding="utf-8"))
+    tables = {}
+    for size in ("reading", "full"):
+        t = pd.DataFrame(times.get(size, {})).T.reindex(columns=["seconds", "answers", "times"])
+        tables[size] = t.assign(rest=t.seconds - t.answers - t.times)
+    table = pd.concat(tables, axis=1)
+    return pd.concat([table, table.sum().to_frame("all").T]).round(0)
