@@ -21,6 +21,7 @@ from .replay import Graphs
 from .report import COLUMNS, PassRecord, ThreadState, describe, descended, record_items
 from .tower import run_tower, through_block
 from ..errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
+from ..families.attention import substitutable
 from ..families.registry import tower_for
 
 # %% ../../nbs/07_compress.ipynb #cell-11
@@ -69,6 +70,7 @@ def install(run:Compression):
     if run.vision: around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
     run._undo = [LayerDrop(tower.model, run.language, partial(descended, run)).install().remove] if run.language else []
     run._undo += [wrap(*a) for a in around]
+    run._undo += [substitutable(attention) for attention in tower.attentions()] if run.vision else []
     if run.vision and run.vision.shortens: shorten(run)
     _compressed.add(tower.model)
 
