@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'wrappers', 'is_compressed', 'whole_pass', 'starts_sequence', 'check_pass',
            'open_pass', 'prompt_length', 'check_embeddings', 'beside', 'entrance', 'current', 'through_tower',
-           'check_run', 'compress']
+           'check_run', 'compress', 'check_methods', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
@@ -237,25 +237,42 @@ def check_run(run:Compression):
 
 # %% ../../nbs/07_compress.ipynb #cell-27
 def compress(
-    model:nn.Module, # a stock model; it stays the same object
-    *methods:Method, # at most one of the vision stage and one of the language stage; none is a no-op
-    trace:bool=False, # record kept, removed and donor indices of every item that runs the tower?
-    remember:dict|None=None, # {}: items seen before, by their pixels, do not run the tower again, for the same model object (whether its weights have changed is not looked at); features are kept without gradients, and the caller keeps the dictionary
-    compile:bool|Graphs=False, # record the tower's blocks for each combination of grids and replay them (CUDA graphs); elsewhere they run one by one, with a warning. A `Graphs` keeps recordings for the next `compress`
+    model:nn.Module, # a stock model of a supported family, or PEFT's wrapper around one; it stays the same object
+    *methods:Method, # at most one of the vision stage and one of the language stage, or what `parse` gives; none is a no-op
+    trace:bool=False, # record positions, kept and removed tokens and donors of every item that runs the tower, in `run.trace`
+    remember:dict|None=None, # {}: features of items by their pixels, kept by the caller; see below
+    compile:bool|Graphs=False, # capture the tower's blocks as CUDA graphs, one for each combination of grids; see below
 ) -> Compression: # a context manager, with `remove()` for use without `with`
-    """Compress a model's visual side until the block is left or `remove` is called. Raises `ConfigError`,
-    `UnsupportedModelError` or `AlreadyCompressedError`, each before the model is touched."""
-    methods = tuple(m for given in methods for m in (given if isinstance(given, tuple) else (given,))) # what `parse` gives will do
+    """Prune the visual tokens of a stock model until the `with` block is left or `remove` is called; then the model is stock again, bit for bit.
+
+    `remember`: an item that was seen before, to the bit, does not run the tower again. The dictionary serves one model object and all its methods; begin a new one where weights change. Features
+    are kept without gradients.
+
+    `compile`: passes over items of the same grids replay one graph. Where capture is not possible, blocks run one by one, with a warning. A `Graphs` keeps captures for the next `compress`.
+
+    Raises `ConfigError` (a field, a layer that the model lacks, two methods of one stage, a language model that cannot be shortened), `UnsupportedModelError` (family, wrapper) or
+    `AlreadyCompressedError`, each before the model is touched. In a pass, `NothingPrunedError` says that images did not meet the method, and `ConfigError` that a cache or embeddings
+    cannot be shortened. At the end of a run, see `Compression.remove`."""
+    methods = tuple(m for given in methods for m in (given if isinstance(given, tuple) else (given,)))
+    check_methods(methods)
+    tower = tower_for(model)
+    for method in methods: method.check(tower)
+    if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
+    check_compile(compile, methods)
+    run = Compression(tower, methods, trace, remember, Graphs() if compile is True else compile or None)
+    if tower.model in _compressed or methods or remember is not None: install(run)
+    return run
+
+def check_methods(methods:tuple):
+    "Raise `ConfigError` unless these are methods, at most one of a stage."
     for method in methods:
         if not isinstance(method, Method): raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
     stages = [method.stage for method in methods]
     if len(set(stages)) < len(stages): raise ConfigError(f"{' + '.join(map(str, methods))}: at most one method of a stage, got {', '.join(stages)}")
-    tower = tower_for(model)
-    for method in methods: method.check(tower)
-    if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
-    vision = next((m for m in methods if m.stage == "vision"), None)
+
+def check_compile(compile, methods:tuple):
+    "Raise `ConfigError` unless the blocks can be captured."
     if not isinstance(compile, (bool, Graphs)): raise bad_field("compile", compile, "True, False or a Graphs")
-    if compile is not False and (vision is None or not vision.graph_capturable): raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be recorded, those of IPCV without random scores")
-    run = Compression(tower, methods, trace, remember, None if compile is False else Graphs() if compile is True else compile)
-    if tower.model in _compressed or methods or remember is not None: install(run)
-    return run
+    vision = next((m for m in methods if m.stage == "vision"), None)
+    if compile is False or vision is not None and vision.graph_capturable: return
+    raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be captured, those of IPCV without random scores")
