@@ -22,6 +22,7 @@ from .replay import Graphs
 from .report import PassRecord, PruningLog, ThreadState, counted, describe, record_items, record_language
 from .tower import run_tower, through_block
 from ..errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
+from ..families.attention import substitutable
 from ..families.registry import tower_for
 
 # %% ../../nbs/07_compress.ipynb #cell-11
@@ -104,6 +105,7 @@ def install(run:Compression):
     try:
         if drop: run._undo.append(drop.install().remove)
         for owner, name, around in wrappers(run): run._undo.append(wrap(owner, name, around))
+        for attention in tower.attentions() if run.vision else (): run._undo.append(substitutable(attention))
         if pruner: run._undo.append(pruner.install().remove)
     except BaseException:
         run._detach()
