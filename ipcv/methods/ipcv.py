@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import Tensor
-from ..tokens import Items, cells_of, kept_cells, kept_count, keep_top
+from ..tokens import Items, kept_cells, kept_count, keep_top
 from .base import Method, check_block, check_choice, check_integer, check_switch
 from ..costs import TokenCounts, stock_counts
 from ..hooks import span
