@@ -3,7 +3,7 @@
     python experiments/bench_matching.py                                    # fp32 on the CPU, 1,024 and 5,184 patches
     python experiments/bench_matching.py --device cuda --dtype bfloat16 --repeats 20 --out matching_overhead.csv
 
-Joining is matching, weighted means, and what the next block has to be told (`Merging.join`), of one image, a fifth of whose
+Merging is matching, weighted means, and what the next block has to be told (`Merging.merge_step`), of one image, a fifth of whose
 tokens are joined. Block, joining and a block with proportional attention take turns within one run; medians are compared.
 """
 import argparse, platform, time
@@ -49,10 +49,10 @@ def main():
         items = tower.items(None, (None, grid), {})
 
         def joining():
-            trip = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], ["weigh"], True)
-            trip.begin(states, kwargs)
+            tower_pass = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], ["weigh"], True)
+            tower_pass.start_merging(states, kwargs)
             wait(); start = time.perf_counter()
-            trip.join(0, states, metric, kwargs)
+            tower_pass.merge_step(0, states, metric, kwargs)
             wait(); return time.perf_counter() - start
 
         def stock():
@@ -60,9 +60,9 @@ def main():
             return time.perf_counter() - start
 
         def weighted():
-            trip = Merging(ToMe(.8), tower, items, [[0]], ["weigh"], True)
-            trip.begin(states, kwargs)
-            wait(); start = time.perf_counter(); trip.taken_apart(0, 0, states, kwargs); wait()
+            tower_pass = Merging(ToMe(.8), tower, items, [[0]], ["weigh"], True)
+            tower_pass.start_merging(states, kwargs)
+            wait(); start = time.perf_counter(); tower_pass.merging_block(0, None, states, kwargs); wait()
             return time.perf_counter() - start
 
         metric = torch.randn(n, a.width // a.heads, device=device)

@@ -105,6 +105,7 @@ def install(run:Compression):
     try:
         if drop: run._undo.append(drop.install().remove)
         for owner, name, around in wrappers(run): run._undo.append(wrap(owner, name, around))
+        for attention in tower.attentions() if run.vision else (): run._undo.append(substitutable(attention))
         if pruner: run._undo.append(pruner.install().remove)
         if run.vision: run._undo += [substitutable(attention) for attention in tower.attentions()]
     except BaseException:
