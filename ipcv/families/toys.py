@@ -73,6 +73,7 @@ def collate(
     out = dict(input_ids=ids, attention_mask=torch.tensor([pad([1] * len(p["ids"]), 0) for p in prompts]))
     tiles = [x for p in prompts for x in p["pixels"]["tiles"]]
     if tiles: return out | dict(pixel_values=torch.cat(tiles))
+    if not any(p["grids"][kind] for p in prompts for kind in p["grids"]): return out
     out["mm_token_type_ids"] = (ids == IMAGE).int() + 2 * (ids == VIDEO).int()
     for kind, a, b in (("image", "pixel_values", "image_grid_thw"), ("video", "pixel_values_videos", "video_grid_thw")):
         if not any(p["grids"][kind] for p in prompts): continue
