@@ -56,7 +56,7 @@ class ShortenedCache(DynamicCache):
     @property
     def needs(self)->set:
         "What a pass must take into account to use this cache, see `following`."
-        prompt = self.layout.dropped or self.layout.padded or self.layout.columns.shape[1]
+        prompt = self.layout.dropped or self.layout.padded
         return ({"prompt"} if prompt else set()) | ({"layers"} if self.deep else set())
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakIdKeyDictionary
 from ..errors import ConfigError, bad_field
-from ..families.language import LanguageAdapter, language_adapter
+from ..families.language import LanguageAdapter
+from ..families.registry import language_adapter
 from ..hooks import span
 from .cache import Layout, ShortenedCache, check_cache, deepen, following
 from .packing import block_diagonal, layer_mask, pack, put_back, restarts, take

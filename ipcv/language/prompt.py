@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 from ..errors import AlreadyCompressedError, ConfigError
-from ..families.language import LanguageAdapter, language_adapter
+from ..families.language import LanguageAdapter
+from ..families.registry import language_adapter
 from ..hooks import wrap
 from .cache import Layout, ShortenedCache, check_cache, following, shorten
 from .packing import cut_mask, cut_positions, pack, put_back, restarts, take, unfilled_placeholders

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from ..errors import bad_field
-from ..families.language import language_adapter
+from ..families.registry import language_adapter
 from ..language.drop import View
 from ..language.packing import take
 from .base import Method, check_integer

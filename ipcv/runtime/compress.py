@@ -33,7 +33,9 @@ class Compression:
         trace:bool=False, # record kept, removed and donor indices of every item?
         memory:dict|None=None, # what items that were seen before came to
         graphs:Graphs|None=None, # recordings of the tower's blocks
+        model:nn.Module|None=None, # with its head, where there is one
     ):
+        self.model = tower.model if model is None else model
         self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
         self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
         self._rows, self._traces, self._passes = deque(maxlen=10_000), deque(maxlen=10_000), 0
@@ -68,7 +70,7 @@ def install(run:Compression):
         around += [(tower.module, "forward", partial(through_tower, run))]
         around += [(tower.model, name, partial(entrance, run, kind)) for kind, name in tower.entrances.items()]
     if run.vision: around += [(block, "forward", partial(through_block, run, i)) for i, block in enumerate(tower.blocks)]
-    run._undo = [LayerDrop(tower.model, run.language, partial(descended, run)).install().remove] if run.language else []
+    run._undo = [LayerDrop(run.model, run.language, partial(descended, run)).install().remove] if run.language else []
     run._undo += [wrap(*a) for a in around]
     run._undo += [substitutable(attention) for attention in tower.attentions()] if run.vision else []
     if run.vision and run.vision.shortens: shorten(run)
@@ -126,7 +128,7 @@ def through_tower(run, previous, *args, **kwargs):
 # %% ../../nbs/07_compress.ipynb #shorten
 def shorten(run:Compression):
     "Have the language model's entrance remove the placeholders that got no token."
-    door = PlaceholderPruner(run.tower.model, lambda: run._now.seen.left)
+    door = PlaceholderPruner(run.model, lambda: run._now.seen.left)
     door.install()
     run._undo.append(door.remove)
 
@@ -151,6 +153,6 @@ def compress(
     vision = next((m for m in methods if m.stage == "vision"), None)
     if not isinstance(compile, (bool, Graphs)): raise bad_field("compile", compile, "True, False or a Graphs")
     if compile is not False and (vision is None or not vision.graph_capturable): raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be recorded, those of IPCV without random scores")
-    run = Compression(tower, methods, trace, remember, None if compile is False else Graphs() if compile is True else compile)
+    run = Compression(tower, methods, trace, remember, None if compile is False else Graphs() if compile is True else compile, model)
     if tower.model in _compressed or methods or remember is not None: install(run)
     return run
