@@ -37,7 +37,7 @@ class ShorteningMethod(Method):
 
     def check(self, tower):
         "Called with the adapter before anything is attached. Raises `ConfigError` if the tower lacks `prune_layer`."
-        check_block(self.prune_layer, self.least, tower.last_block() + 1)
+        check_block(self.prune_layer, self.least, tower.used_depth)
 
     def start(self, tower, items:Items): # a `TowerPass`, or None for the stock tower
         "Called once per pass of the tower."
@@ -248,8 +248,8 @@ class MergingConfig(ShorteningMethod):
     def check(self, tower):
         "Raises `ConfigError` if the tower lacks `prune_layer`, its blocks cannot merge down to `retain`, or the language model reads an earlier block."
         super().check(tower)
-        if tower.last_block() < tower.depth - 1:
-            raise ConfigError(f"{self}: merges up to the last block, and the language model reads the output of block {tower.last_block()}; allowed: a method that prunes before one block")
+        if tower.used_depth < tower.depth:
+            raise ConfigError(f"{self}: merges up to the last block, and the language model reads the output of block {tower.used_depth - 1}; allowed: a method that prunes before one block")
         share, most = (.8, "a fifth") if self.is_steep else (.5, "half")
         least = share ** (tower.depth - self.prune_layer)
         if self.retain < least:
