@@ -36,9 +36,12 @@ class InternVLTower(TileTower):
     def used_depth(self): # hidden state i is the output of block i - 1
         return max(self.depth if i == -1 else i % (self.depth + 1) for i in self.feature_layers())
     def taps(self, kwargs):
-        wanted = kwargs.get("output_hidden_states")
+        """Blocks before the last whose outputs are read: those of `vision_feature_layer`, and those that a caller asks for by `output_hidden_states`.
+        transformers 5.17 asks for all of them to read one feature layer; we hand out the ones that are read."""
+        wanted, read = kwargs.get("output_hidden_states"), self.feature_layers()
         if wanted is None or wanted is False: return frozenset()
-        layers = self.feature_layers() if wanted is True else [wanted] if isinstance(wanted, int) else wanted
+        if wanted is True: wanted = range(1, self.depth) if read == [-1] else read
+        layers = [wanted] if isinstance(wanted, int) else wanted
         return frozenset(i % (self.depth + 1) - 1 for i in layers if i != -1)
 
 # %% ../../nbs/71_internvl.ipynb #language-adapter
