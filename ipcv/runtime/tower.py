@@ -22,8 +22,6 @@ def run_tower(run, previous, args, kwargs, items): # the tower's output, and wha
     "One pass through the tower."
     now, method = run._now, run.vision
     tower_pass = method.start(run.tower, items) if method else None
-    if tower_pass is not None and tower_pass.counts == items.sizes and max(items.sizes) > 1:
-        raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
     replay = Replay(items) if run.graphs and tower_pass and recordable(run, kwargs) else None
     outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
     try:
@@ -35,7 +33,8 @@ def run_tower(run, previous, args, kwargs, items): # the tower's output, and wha
     finally: now.tower_pass, now.replay = outer
     if tower_pass is None: return out, [ItemResult(n) for n in items.patches]
     if not tower_pass.finished: raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
-    if tower_pass.cut is not None and run.tracing: run._traces.extend(traces(run.tower, tower_pass))
+    if tower_pass.cut is not None and run.tracing:
+        for trace in traces(run.tower, tower_pass): run.log.add_trace(trace)
     return collect(run, items, tower_pass, out)
 
 def recordable(run, kwargs) -> bool:
