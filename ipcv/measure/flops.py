@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from statistics import mean
 import pandas as pd
 from ..costs import ModelSizes, TokenCounts, TransformerDims, stock_counts
-from ..errors import ConfigError, UnsupportedModelError, bad_field
+from ..errors import ConfigError, UnsupportedModelError, bad_field, shown
 from ..families.sizes import model_sizes
 from ..loading import random_config
 from ..methods.base import Method
@@ -49,7 +49,8 @@ def stage_methods(
     for method in found:
         if not isinstance(method, Method): raise bad_field("methods", method, allowed)
     by_stage = {method.stage: method for method in found}
-    if len(by_stage) < len(found): raise bad_field("methods", " + ".join(map(str, found)), "at most one method of a stage")
+    if len(by_stage) < len(found):
+        raise bad_field("methods", " + ".join(map(str, found)), "at most one method of a stage")
     vision, language = by_stage.get("vision"), by_stage.get("language")
     if size and vision: vision.check(size.tower)
     if size and language: language.fits(size.text.depth)
@@ -119,14 +120,17 @@ def reference_counts(
     n_text:int=89, # other tokens of the prompt
     spread:int=22, # sizes from n_visual - spread to n_visual + spread are averaged
 ) -> tuple: # TFLOPs of a prefill, and MiB of its cache at 16 bits
-    "FLOPs and cache as Table 4 of the paper has them (16 D^2 for a vision MLP, all widths full, one attention over all pictures). Raises `ConfigError`, `UnsupportedModelError`."
+    """FLOPs and cache as Table 4 of the paper has them.
+
+    16 D^2 for a vision MLP, all widths full, one attention over all pictures. Raises `ConfigError`, `UnsupportedModelError`."""
     size = model_sizes(config_of(config_name))
     vision, language = nominal(methods, size)
     if size.tiles and (vision or language):
-        raise UnsupportedModelError(f"methods={methods!r}: the paper counts them for Qwen2-VL only; allowed for a model of tiles is 'vanilla'")
+        raise UnsupportedModelError(f"methods={shown(methods)}: the paper counts them for one family only; allowed here: 'vanilla'")
     check_counts(n_visual=(n_visual, 1), n_text=(n_text, 0), spread=(spread, 0))
     if spread >= n_visual: raise bad_field("spread", spread, f"less than n_visual, {n_visual}")
-    counts = [reference_count(size, vision, language, n, n_text) for n in range(n_visual - spread, n_visual + spread + 1)]
+    sizes = range(n_visual - spread, n_visual + spread + 1)
+    counts = [reference_count(size, vision, language, n, n_text) for n in sizes]
     return tuple(mean(column) for column in zip(*counts))
 
 # %% ../../nbs/20_flops.ipynb #true
@@ -176,14 +180,16 @@ def language_flops(
     "FLOPs of prefill, selection inside it, head and decoding."
     dims = size.text
     layers = [text + v for v in by_layer(language, visual, dims.depth)]
-    flops = dict(prefill=sum(block_flops(dims, n, n, n) for n in layers), choice=0., head=2. * dims.width * size.vocabulary)
+    prefill = sum(block_flops(dims, n, n, n) for n in layers)
+    flops = dict(prefill=prefill, choice=0., head=2. * dims.width * size.vocabulary)
     if language and language.retain < 1:
         stages = visual, *language.kept_per_stage(visual)[:-1]
         flops["choice"] = language.choosing(stages, text, behind, dims)
     steps = new_tokens - 1
     flops["decode"] = steps * flops["head"]
     for n in layers: # step s attends to n + 1 + s tokens: `block_flops` has one of them
-        flops["decode"] += steps * block_flops(dims, 1, 1, 1) + 4. * dims.heads * dims.head * sum(n + s for s in range(steps))
+        cached = sum(n + s for s in range(steps))
+        flops["decode"] += steps * block_flops(dims, 1, 1, 1) + 4. * dims.heads * dims.head * cached
     return flops, layers
 
 # %% ../../nbs/20_flops.ipynb #true-counts
@@ -210,10 +216,13 @@ def true_counts(
     flops, layers = language_flops(language, visual, text, behind, new_tokens, size)
     flops = tower_flops(items, size) | flops
     cache = sum(layers) * 2. * size.text.kv_heads * size.text.head * bytes_each
-    return Counts({stage: batch * f for stage, f in flops.items()}, tuple(layers), batch * cache, (batch * patches, batch * left, batch * visual))
+    flops = {stage: batch * f for stage, f in flops.items()}
+    return Counts(flops, tuple(layers), batch * cache, (batch * patches, batch * left, batch * visual))
 
 def check_grids(grids, side:int): # a merge window is side x side patches
     "Raise `ConfigError` unless these are grids of whole merge windows."
-    def whole(g): return isinstance(g, (tuple, list)) and len(g) == 3 and all(isinstance(x, int) and x > 0 for x in g) and not (g[1] % side or g[2] % side)
+    def whole(g):
+        if not isinstance(g, (tuple, list)) or len(g) != 3: return False
+        return all(isinstance(x, int) and x > 0 for x in g) and not (g[1] % side or g[2] % side)
     if not isinstance(grids, (tuple, list)) or not grids or not all(map(whole, grids)):
         raise bad_field("grids", grids, f"a list of (frames, rows, columns), rows and columns multiples of {side}")

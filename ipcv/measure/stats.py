@@ -39,7 +39,9 @@ def paired_interval(a,         # (Q,) right or wrong, the method
                     n=2000,    # resamples
                     seed=0,
                    )->Interval:
-    "mean(a) - mean(b) with a percentile bootstrap interval, pictures resampled and pairs kept together; NaN below ten pictures."
+    """mean(a) - mean(b) with a percentile bootstrap interval, NaN below ten pictures.
+
+    Pictures are resampled and pairs kept together."""
     sums = cluster_sums(cluster, a, b)
     value = float(_share(*sums))
     if len(sums[0]) < FEWEST: return Interval(value, float("nan"), float("nan"))
@@ -52,13 +54,18 @@ def check_pairs(frame:pd.DataFrame,  # rows of `evaluate`: method, id, image, fa
                 vanilla="vanilla",   # the method that the others are compared with
                ):
     "Raise `ResultsError` unless every method has answered each of vanilla's questions exactly once."
-    if vanilla not in set(frame.method): raise ResultsError(f"no rows of {vanilla!r}: the methods are {sorted(set(frame.method))}")
+    if vanilla not in set(frame.method):
+        raise ResultsError(f"no rows of {vanilla!r}: the methods are {sorted(set(frame.method))}")
     twice = frame.duplicated(["method", "id"])
-    if twice.any(): raise ResultsError(f"{twice.sum()} questions answered twice, the first is {frame[twice].id.iloc[0]!r} by {frame[twice].method.iloc[0]!r}")
+    if twice.any():
+        first = frame[twice].iloc[0]
+        raise ResultsError(f"{twice.sum()} questions answered twice, the first is {first.id!r} by {first.method!r}")
     asked = set(frame.id[frame.method == vanilla])
     for method, rows in frame.groupby("method", sort=False):
         if odd := asked ^ set(rows.id):
-            raise ResultsError(f"{method!r} and {vanilla!r} did not answer the same questions: {len(odd)} differ, the first is {min(odd, key=str)!r}")
+            first = min(odd, key=str)
+            raise ResultsError(f"{method!r} and {vanilla!r} did not answer the same questions: "
+                               f"{len(odd)} differ, the first is {first!r}")
 
 # %% ../../nbs/21_stats.ipynb #cell-22
 def compare(frame:pd.DataFrame,  # rows of `evaluate`
@@ -85,7 +92,9 @@ def family_sums(rows:pd.DataFrame, # one method's rows
 def relative_average(right,   # (..., F) right answers of the method
                      vanilla, # (..., F) right answers of the stock model, on the same questions
                     ):        # (...) percent
-    "100 times the mean over families of acc / acc of vanilla (section 4); families where vanilla has nothing right are left out."
+    """100 times the mean over families of acc / acc of vanilla (section 4).
+
+    Families where vanilla has nothing right are left out."""
     with np.errstate(invalid="ignore", divide="ignore"): ratio = np.where(vanilla > 0, right / vanilla, np.nan)
     defined = ~np.isnan(ratio)
     mean = np.nansum(ratio, -1) / np.maximum(defined.sum(-1), 1)
@@ -97,7 +106,9 @@ def average_interval(method:pd.DataFrame,  # the method's rows
                      level=.95, n=2000, seed=0,
                      minus:pd.DataFrame=None, # rows of another method, whose average is subtracted
                     )->Interval:           # percent of vanilla
-    "The paper's Avg. Acc. with a percentile bootstrap interval, NaN below ten pictures: pictures drawn for all families and both models at once."
+    """The paper's Avg. Acc. with a percentile bootstrap interval, NaN below ten pictures.
+
+    Pictures are drawn for all families and both models at once."""
     images, families = sorted(set(vanilla.image)), sorted(set(vanilla.family))
     m, v, b = (family_sums(f, images, families) for f in (method, vanilla, method if minus is None else minus))
     def average(m, v, b): return relative_average(m, v) - (0 if minus is None else relative_average(b, v))
@@ -128,13 +139,16 @@ def average_difference(frame:pd.DataFrame, # rows of `evaluate`
 def summarize(frame:pd.DataFrame,  # rows of `evaluate`
               vanilla="vanilla", level=.95, n=2000, seed=0,
              )->pd.DataFrame:      # one row a method, in the order in which they appear
-    "One column per family (accuracy in percent), then `avg_acc_pct, avg_lo, avg_hi`, percent of vanilla. Raises `ResultsError`."
+    """One column per family (accuracy in percent), then `avg_acc_pct, avg_lo, avg_hi`, percent of vanilla.
+
+    Raises `ResultsError`."""
     check_pairs(frame, vanilla)
     families = list(dict.fromkeys(frame.family))
     stock = frame[frame.method == vanilla]
     def row(method, rows):
         acc, avg = 100 * rows.groupby("family").correct.mean(), average_interval(rows, stock, level, n, seed)
-        return {"method": method, **{f: acc[f] for f in families}, "avg_acc_pct": avg.value, "avg_lo": avg.low, "avg_hi": avg.high}
+        average = dict(avg_acc_pct=avg.value, avg_lo=avg.low, avg_hi=avg.high)
+        return {"method": method, **{f: acc[f] for f in families}, **average}
     return pd.DataFrame([row(m, rows) for m, rows in frame.groupby("method", sort=False)])
 
 # %% ../../nbs/21_stats.ipynb #cell-38
@@ -143,4 +157,5 @@ def relative_latency(times:pd.DataFrame,  # rows of `latency`: method, repeat, s
                     )->pd.Series:         # percent of vanilla, by method
     "Median over the repeats of each method's time divided by vanilla's in the same repeat, in percent."
     wide = times.pivot(index="repeat", columns="method", values="seconds")
-    return (100 * wide.div(wide[vanilla], axis=0)).median().reindex(dict.fromkeys(times.method)).rename("rel_latency_pct")
+    relative = 100 * wide.div(wide[vanilla], axis=0)
+    return relative.median().reindex(dict.fromkeys(times.method)).rename("rel_latency_pct")
