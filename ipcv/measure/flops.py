@@ -196,7 +196,7 @@ def language_flops(
 def true_counts(
     config, # a name such as "qwen2-vl-7b", a transformers configuration or a model
     methods="vanilla", # as text or objects, as they are
-    grids=((1, 74, 70),), # (frames, rows, columns) of patches of each item of a prompt; InternVL: (tiles, 32, 32)
+    grids=((1, 74, 70),), # (frames, rows, columns) of patches of each item of a prompt; or (tiles, rows, columns)
     text:int=89, # other tokens of the prompt
     behind:int|None=None, # of these, tokens behind the last visual one; None: all but 15, as in Qwen2-VL's template
     new_tokens:int=1, # answer's length; the first one comes with the prefill
