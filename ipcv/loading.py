@@ -127,8 +127,8 @@ def load(
     if name == "tiny" and dtype == "auto": dtype = "float32"
     dtype = resolve_dtype(dtype)
     if device is not None or not kwargs.get("device_map"): device = resolve_device(device)
-    looks_local = Path(path).exists() or path.startswith(".") or path.count("/") > 1
-    if looks_local and not Path(path, "config.json").exists(): raise bad_name(name, f"no config.json in {path}")
+    looks_local = os.path.exists(path) or path.startswith(".") or path.count("/") > 1
+    if looks_local and not os.path.exists(os.path.join(path, "config.json")): raise bad_name(name, f"no config.json in {path}")
     model, processor = fetch(name, path, dtype, kwargs)
     return (model if device is None else model.to(device)).eval(), processor
 
