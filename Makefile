@@ -10,18 +10,19 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ipcv-ready
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+# Errors only: warnings are of the machine's own pip configuration (a wheel folder that is not there) and nothing to act on
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq
 # No output waits in a buffer, and a notebook's kernel is always the one of this environment
 export PYTHONUNBUFFERED := 1
 export JUPYTER_PREFER_ENV_PATH := 1
-# Arguments for `ipcv reproduce`, e.g. make reproduce ARGS="table6 --fresh"
+# Arguments for `ipcv reproduce`, e.g. make reproduce ARGS=--full, ARGS="table6 --fresh"
 ARGS ?=
 
 help: ## Show this list
 	@echo "ipcv: training-free compression of the visual side of multimodal LLMs"; echo
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  PYTHON=python3.12   another Python, 3.10 to 3.13 (found: $(or $(PYTHON),none))"
-	@echo '  ARGS="table6 --fresh"   what `make reproduce` hands to `ipcv reproduce` (see $(BIN)/ipcv reproduce --help)'
+	@echo '  ARGS="table6 --full"    what `make reproduce` hands to `ipcv reproduce` (see $(BIN)/ipcv reproduce --help)'
 
 setup: $(STAMP) ## Make .venv with the tested versions (once; the other commands do it by themselves)
 
@@ -38,8 +39,8 @@ $(STAMP): constraints.txt settings.ini setup.py
 		&& PYTHONWARNINGS=ignore $(PIP) --no-build-isolation -e '.[dev]' -c constraints.txt && echo "[ipcv]   ready ($$((SECONDS-start)) s)"
 	@touch $(STAMP)
 
-reproduce: $(STAMP) ## Regenerate every table and figure on the model that ships (about 40 minutes on two cores)
-	@$(BIN)/ipcv reproduce $(ARGS)
+reproduce: $(STAMP) ## Every table and figure on the model that ships, at reading size (ARGS=--full: the size that is committed)
+	@exec $(BIN)/ipcv reproduce $(ARGS)
 
 test: $(STAMP) ## Run every notebook as a test and check that nothing generated is out of date
 	@$(BIN)/python .ci/check.py
@@ -50,7 +51,7 @@ export: $(STAMP) ## For contributors: write the modules from the notebooks, clea
 readme: $(STAMP) ## For contributors: write README.md from nbs/index.ipynb (its saved outputs, no run)
 	@$(BIN)/python .ci/readme.py
 
-record: ## For contributors: put the outputs and tables of the last `make reproduce` into experiments/
+record: ## For contributors: put the outputs and tables of the last `make reproduce ARGS=--full` into experiments/
 	@$(BIN)/python .ci/record.py
 
 docs: $(STAMP) ## For contributors: build the website into _docs (needs quarto)

@@ -25,10 +25,12 @@ class BuildWithExperiments(build_py):
     "Put the experiment notebooks into the wheel, as `ipcv/experiments`: `ipcv reproduce` works when installed"
     def run(self):
         super().run()
-        if self.editable_mode: return
+        if self.editable_mode:
+            return
         target = Path(self.build_lib) / NAME / "experiments"
         target.mkdir(parents=True, exist_ok=True)
-        for notebook in sorted((here / "experiments").glob("*.ipynb")): shutil.copy2(notebook, target)
+        for pattern in ("*.ipynb", "times.json"):
+            for file in sorted((here / "experiments").glob(pattern)): shutil.copy2(file, target)
 
 
 minimum = cfg["min_python"]

@@ -1,10 +1,12 @@
-"""`make test`: every notebook is one test, then four checks of what is generated from them.
+"""`make test`: every notebook is one test, then checks of what is generated from them and of the order of layers.
 
 Ends with "N passed, M failed" and exits non-zero when something failed. `check.py 02_ngr 22_viz` runs only these
-notebooks, `check.py --checks` only the checks. Two at a time, one thread each: the same on a laptop and in CI."""
+notebooks, `check.py --checks` only the checks, `check.py --density` counts long lines. Two at a time, one thread each: the same on a laptop and in CI."""
 import argparse, filecmp, os, shutil, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from layers import density, layer_faults
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds a test may take
@@ -94,6 +96,12 @@ def wheel(tmp):
     call("-c", WHEEL_TEST, site.parent, cwd=tmp)
 
 
+def layers(tmp):
+    "Modules import only downward, and none but families/ and loading names a family of models"
+    if faults := layer_faults(ROOT):
+        raise RuntimeError("\n".join(faults))
+
+
 def attempt(name, test, *args):
     "Run one test and say how it went"
     start = time.perf_counter()
@@ -113,11 +121,15 @@ def main():
     a.add_argument("notebooks", nargs="*", help="names of notebooks in nbs/ (default: all, and the checks)")
     a.add_argument("--checks", action="store_true", help="only the checks")
     a.add_argument("--workers", type=int, default=2)
+    a.add_argument("--density", action="store_true", help="only a table of line lengths; nothing fails")
     args = a.parse_args()
+    if args.density:
+        print(density(ROOT))
+        return
     there = {p.stem: p for p in sorted((ROOT / "nbs").glob("[!_.]*.ipynb"), reverse=True)}  # the longest are last: start there
     if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
-    checks = [] if args.notebooks else [exported, clean, readme, wheel]
+    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers]
     print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 6 minutes on two cores)",
           flush=True)
     start = time.perf_counter()

@@ -2,6 +2,7 @@
 __version__ = "0.1.0"
 
 from importlib import import_module as _import_module
+from ._moved import install as _keep_old_names
 
 _HOME = {  # public name -> module that defines it
     "compress": "runtime.compress", "Compression": "runtime.compress", "parse": "methods.text",
@@ -22,3 +23,6 @@ def __getattr__(name):
 
 
 def __dir__(): return sorted([*globals(), *_HOME])
+
+
+_keep_old_names()

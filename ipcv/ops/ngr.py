@@ -33,16 +33,20 @@ def donors(
     kept:Tensor, # (K, D) kept tokens at the pruning block
     removed:Tensor, # (R, D) removed tokens at the pruning block
     k:int, # neighbours wanted
-) -> Tensor: # (R, k) numbers of kept tokens, nearest first; K means nobody
-    "Equation 3 for all items of a pass, each within itself."
-    found = torch.full((len(removed), min(k, max(cut.counts))), len(kept), device=kept.device)
+    shared:bool=False, # seek them among the kept tokens of all items, the fixed ones too: preset of the IPCV authors
+) -> Tensor: # (R, k) row numbers of kept tokens, nearest first; K stands for none
+    "Equation 3 for all items of a pass, each within itself; fixed tokens are no neighbours."
+    if shared: return neighbours(removed[None], kept[None], k)[0]
+    fixed = cut.items.fixed
+    candidates = tuple(n - fixed for n in cut.counts)
+    found = torch.full((len(removed), min(k, max(candidates))), len(kept), device=kept.device)
     of_kept, of_removed = offsets(cut.counts), offsets(cut.removed_counts)
-    for (keeps, loses), members in alike(cut.counts, cut.removed_counts):
+    for (keeps, loses), members in alike(candidates, cut.removed_counts):
         if loses == 0: continue
-        here = rows([of_kept[i] for i in members], keeps, kept.device)
-        gone = rows([of_removed[i] for i in members], loses, kept.device)
-        near = neighbours(removed[gone], kept[here], k) + here[:, :1, None]
-        found[:, :near.shape[-1]].index_copy_(0, gone.flatten(), near.flatten(0, 1))
+        here = rows([of_kept[i] + fixed for i in members], keeps, kept.device)
+        away = rows([of_removed[i] for i in members], loses, kept.device)
+        near = neighbours(removed[away], kept[here], k) + here[:, :1, None]
+        found[:, :near.shape[-1]].index_copy_(0, away.flatten(), near.flatten(0, 1))
     return found
 
 # %% ../../nbs/02_ngr.ipynb #cell-17

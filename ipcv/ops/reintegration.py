@@ -39,4 +39,4 @@ def reintegrate(
 ) -> Tensor: # (N, D) all tokens in their places, or (K, D) if they are dropped
     "Equation 10: kept tokens and restored ones, each in its place."
     restore = RESTORES[mode]
-    return now if restore is None else cut.whole(now, restore(removed, then, now, donors))
+    return now if restore is None else cut.scatter_back(now, restore(removed, then, now, donors))

@@ -54,12 +54,11 @@ def attend(
 
 # %% ../../nbs/03_as.ipynb #cell-12
 def stabilize(
-    part, # a block's parts: `norm`, `queries`, `keys_values`, `attend`, `finish` (see towers)
+    part, # a block's parts: `norm`, `attention(x, keep)`, `finish(kept, branch)`; see `BlockView`
     kept:Tensor, # (K, D) kept tokens entering the block
     full:Tensor, # (N, D) all tokens entering the block, removed ones rebuilt (equations 6 and 7), in any order within a segment
     keep, # (K,) places of the kept tokens in it, or a slice
 ) -> Tensor: # (K, D) kept tokens leaving the block
     "Equations 8 and 9 with queries for kept tokens only, then the rest of the block."
     x = part.norm(full)
-    heads = part.attend(part.queries(x[keep]), *part.keys_values(x))
-    return part.finish(kept, heads)
+    return part.finish(kept, part.attention(x, keep))
