@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['reported', 'only', 'labelled', 'label', 'stage_layers', 'retained', 'tidy', 'paired_differences', 'load_questions',
-           'spent', 'answered', 'pieces', 'loaded', 'answer_piece', 'start_worker', 'helpers', 'share_out', 'timed',
-           'earlier_run', 'keep_run', 'measure', 'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around',
-           'possible']
+           'spent', 'answered', 'pieces', 'loaded', 'get_ready', 'answer_piece', 'start_worker', 'helpers', 'share_out',
+           'timed', 'earlier_run', 'keep_run', 'measure', 'cross', 'tuned', 'check_tries', 'one_round', 'found',
+           'around', 'possible']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, signal, time
@@ -116,10 +116,13 @@ def spent(what:str): # "answers" or "times"
 def answered(model, questions:dict, # what `load` takes; what `load_questions` takes
              methods:dict,          # label -> method(s), () for stock; they need no text that `parse` takes
              folder, batch_size:int=32,
-             workers=None,          # processes that answer at once; None: one per thread of a CPU, one on a GPU
+             workers=None,          # processes that answer at once; None: one per thread of a CPU, at most 8; one on a GPU
              device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of the same model and questions is not asked again."
+    from ipcv.study.tables import get_ready # by its module: another process does not know a notebook's functions
+    if workers is None: workers = min(torch.get_num_threads(), 8) if torch.device(device or "cpu").type == "cpu" else 1
+    ready = [helpers(workers - 1).submit(get_ready, model, device) for _ in range(workers - 1)] # they import while this process does
     from ipcv.study.evaluate import evaluate, fingerprint, in_rounds, named_methods
     from ipcv.methods.text import spell
     from ipcv.loading import load
@@ -128,17 +131,17 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     by_text = {spell(m): m for m in methods.values()}
     job = dict(out=str(folder), batch_size=batch_size)
-    if workers is None: workers = torch.get_num_threads() if network.device.type == "cpu" else 1
     with spent("answers"):
         if workers > 1: share_out(pieces(by_text, folder, *in_rounds(suite, batch_size)), (model, device, questions, job), workers)
         rows = evaluate(network, processor, suite, by_text, **job, progress=workers == 1)
+        for helper in ready: helper.result() # whatever is timed next has the machine to itself
     return pd.concat([rows[rows.method == spell(m)].assign(method=name) for name, m in methods.items()], ignore_index=True)
 
 # %% ../../nbs/33_tables.ipynb #pieces
 def pieces(methods:dict, # text -> methods
            folder:Path,
            suite, rounds:list, # from `in_rounds`
-           most=8,       # methods per piece
+           most=4,       # methods per piece
           )->list:       # (methods, (round, number of rounds)) of what is still to be answered
     "The work of `answered` in pieces: some methods on one round of pictures."
     from ipcv.study.evaluate import part
@@ -155,6 +158,11 @@ def loaded(model, device): # model and processor, kept by each process for its n
     "What `load` gives, loaded once."
     from ipcv.loading import load
     return load(model, device)
+
+def get_ready(model, device):
+    "Import and load, so that the first piece does not wait for it."
+    from ipcv.study import evaluate
+    loaded(model, device)
 
 def answer_piece(model, device, questions:dict, job:dict, methods:dict, share:tuple):
     "Answer one piece on one thread, into the folder of `job`."
@@ -177,7 +185,7 @@ def start_worker(parent:int):
 @lru_cache(1)
 def helpers(n:int): # a ProcessPoolExecutor
     "Worker processes, started once and kept for the next table; they wait without using a core."
-    from ipcv.study.tables import start_worker # by its module: another process does not know a notebook's functions
+    from ipcv.study.tables import start_worker # by its module, as above
     pool = ProcessPoolExecutor(n, get_context("spawn"), start_worker, (os.getpid(),))
     atexit.register(pool.shutdown, wait=False, cancel_futures=True)
     return pool
