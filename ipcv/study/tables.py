@@ -127,7 +127,7 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
     from ipcv.methods.text import spell
     from ipcv.loading import load
     methods = named_methods(methods)
-    (network, processor), suite = load(model, device), load_questions(**questions)
+    (network, processor), suite = (loaded if workers > 1 else load)(model, device), load_questions(**questions)
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     by_text = {spell(m): m for m in methods.values()}
     job = dict(out=str(folder), batch_size=batch_size)
