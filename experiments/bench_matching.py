@@ -3,8 +3,8 @@
     python experiments/bench_matching.py                                    # fp32 on the CPU, 1,024 and 5,184 patches
     python experiments/bench_matching.py --device cuda --dtype bfloat16 --repeats 20 --out matching_overhead.csv
 
-Joining is matching, weighted means, and the kwargs of the next block (`Merging.join`), of one image, a fifth of whose
-tokens are joined. Block, joining and a block with proportional attention are interleaved in every timing round; medians are compared.
+Merging is matching, weighted means, and what the next block has to be told (`Merging.merge_step`), of one image, a fifth of whose
+tokens are joined. Block, joining and a block with proportional attention take turns within one run; medians are compared.
 """
 import argparse, platform, time
 from pathlib import Path
@@ -33,76 +33,51 @@ def main():
     parser.add_argument("--out", type=Path, default=None, help="csv to write")
     a = parser.parse_args()
     if a.threads: torch.set_num_threads(a.threads)
-    tower = small_tower(a)
-    rows = [measured(tower, side, a) for side in a.side]
-    if a.out: pd.DataFrame(rows).to_csv(a.out, index=False)
-
-
-def small_tower(a):
-    "One block of the tower at the asked width."
+    device, dtype, rows = torch.device(a.device), getattr(torch, a.dtype), []
     text = dict(hidden_size=64, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, vocab_size=64,
                 rope_parameters=dict(rope_type="default", rope_theta=1e4, mrope_section=[2, 3, 3]))
-    vision = dict(depth=1, embed_dim=a.width, num_heads=a.heads, hidden_size=64)
     torch.manual_seed(0)
-    model = Qwen2VLModel(Qwen2VLConfig(vision_config=vision, text_config=text)).eval().requires_grad_(False)
-    return tower_for(model.to(a.device, getattr(torch, a.dtype)))
+    model = Qwen2VLModel(Qwen2VLConfig(vision_config=dict(depth=1, embed_dim=a.width, num_heads=a.heads, hidden_size=64), text_config=text)).eval().requires_grad_(False).to(device, dtype)
+    tower = tower_for(model); block = tower.blocks[0]
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    for side in a.side:
+        n, grid, kwargs = side * side, torch.tensor([[1, side, side]], device=device), {}
+        hook = block.register_forward_pre_hook(lambda m, args, kwargs: kwargs.update(states=args[0], **kwargs), with_kwargs=True)
+        tower.module(torch.randn(n, 1176, device=device, dtype=dtype), grid_thw=grid); hook.remove()
+        states = kwargs.pop("states")
+        items = tower.items(None, (None, grid), {})
 
+        def joining():
+            tower_pass = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], ["weigh"], True)
+            tower_pass.start_merging(states, kwargs)
+            wait(); start = time.perf_counter()
+            tower_pass.merge_step(0, states, metric, kwargs)
+            wait(); return time.perf_counter() - start
 
-def block_inputs(tower, grid, a):
-    "States and kwargs that the block gets for one image of random pixels."
-    seen = {}
-    def note(module, args, kwargs): seen.update(states=args[0], **kwargs)
-    hook = tower.blocks[0].register_forward_pre_hook(note, with_kwargs=True)
-    tower.module(torch.randn(grid.prod(), 1176, device=a.device, dtype=getattr(torch, a.dtype)), grid_thw=grid)
-    hook.remove()
-    return seen.pop("states"), seen
+        def stock():
+            wait(); start = time.perf_counter(); block(states, **kwargs); wait()
+            return time.perf_counter() - start
 
+        def weighted():
+            tower_pass = Merging(ToMe(.8), tower, items, [[0]], ["weigh"], True)
+            tower_pass.start_merging(states, kwargs)
+            wait(); start = time.perf_counter(); tower_pass.merging_block(0, None, states, kwargs); wait()
+            return time.perf_counter() - start
 
-def measured(tower, side, a):
-    "A row: milliseconds of a block, of joining, and of a block with proportional attention."
-    n, grid = side * side, torch.tensor([[1, side, side]], device=a.device)
-    gpu = torch.device(a.device).type == "cuda"
-    wait = torch.cuda.synchronize if gpu else lambda: None
-    block, items = tower.blocks[0], tower.items(None, (None, grid), {})
-    metric = torch.randn(n, a.width // a.heads, device=a.device)
-
-    def timed(call):
-        wait()
-        start = time.perf_counter()
-        call()
-        wait()
-        return time.perf_counter() - start
-
-    def merging(method, joined):
-        tower_pass = Merging(method, tower, items, [[joined]], ["weigh"], True)
-        tower_pass.begin(states, kwargs)
-        return tower_pass
-
-    def joining():
-        tower_pass = merging(ToMe(.8, schedule="steep"), n // 5 // 4 * 4)
-        return timed(lambda: tower_pass.join(0, states, metric, kwargs))
-
-    def weighted():
-        tower_pass = merging(ToMe(.8), 0)
-        return timed(lambda: tower_pass.taken_apart(0, 0, states, kwargs))
-
-    def stock(): return timed(lambda: block(states, **kwargs))
-
-    with torch.inference_mode():
-        states, kwargs = block_inputs(tower, grid, a)
+        metric = torch.randn(n, a.width // a.heads, device=device)
         calls = dict(block=stock, joining=joining, proportional=weighted)
-        for call in calls.values(): call()
-        taken = {name: [] for name in calls}
-        for _ in range(a.repeats):
-            for name, call in calls.items(): taken[name].append(call())
-    ms = {name: 1e3 * median(times) for name, times in taken.items()}
-    joining_pct, proportional_pct = (100 * ms[name] / ms["block"] for name in ("joining", "proportional"))
-    print(f"{n:6,} patches: block {ms['block']:.1f} ms, joining {ms['joining']:.1f} ms ({joining_pct:.1f} % of it), "
-          f"block with proportional attention {proportional_pct:.0f} %", flush=True)
-    hardware = torch.cuda.get_device_name() if gpu else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return dict(patches=n, block_ms=ms["block"], joining_ms=ms["joining"], joining_pct=joining_pct, proportional_pct=proportional_pct,
-                hardware=hardware, device=a.device, dtype=a.dtype, threads=torch.get_num_threads(), repeats=a.repeats,
-                torch=torch.__version__, transformers=transformers.__version__, ipcv=ipcv.__version__)
+        with torch.inference_mode():
+            for call in calls.values(): call()
+            taken = {name: [] for name in calls}
+            for _ in range(a.repeats):
+                for name, call in calls.items(): taken[name].append(call())
+        seconds = {name: median(times) for name, times in taken.items()}
+        rows.append(dict(patches=n, block_ms=1e3 * seconds["block"], joining_ms=1e3 * seconds["joining"], joining_pct=100 * seconds["joining"] / seconds["block"],
+                         proportional_pct=100 * seconds["proportional"] / seconds["block"], hardware=hardware, device=a.device, dtype=a.dtype, threads=torch.get_num_threads(),
+                         repeats=a.repeats, torch=torch.__version__, transformers=transformers.__version__, ipcv=ipcv.__version__))
+        print(f"{n:6,} patches: block {rows[-1]['block_ms']:.1f} ms, joining {rows[-1]['joining_ms']:.1f} ms ({rows[-1]['joining_pct']:.1f} % of it), block with proportional attention {rows[-1]['proportional_pct']:.0f} %", flush=True)
+    if a.out: pd.DataFrame(rows).to_csv(a.out, index=False)
 
 
 if __name__ == "__main__": main()

@@ -17,5 +17,5 @@ class ToFu(MergingMethod):
     first half of the blocks that pair tokens, joined by MLERP in the others. `parity`: as the authors of IPCV ran it. Raises
     `ConfigError` on a bad field or a `retain` out of reach."""
     name:ClassVar[str] = "tofu"
-    def joins(self, steps:int, blocks:int) -> list:
+    def operations(self, steps:int, blocks:int) -> list:
         return ["prune" if step < steps / 2 else "mean" if self.parity else "mlerp" for step in range(blocks)]

@@ -18,4 +18,4 @@ class ToMe(MergingMethod):
     fifth (`"steep"`). `parity`: as the authors of IPCV ran it. Raises `ConfigError` on a bad field or a `retain` out of reach."""
     name:ClassVar[str] = "tome"
     sized:ClassVar[bool] = True
-    def joins(self, steps:int, blocks:int) -> list: return ["mean" if self.parity else "weigh"] * blocks
+    def operations(self, steps:int, blocks:int) -> list: return ["mean" if self.parity else "weigh"] * blocks
