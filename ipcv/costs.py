@@ -21,6 +21,7 @@ class TransformerDims:
     inner:int # width inside the MLP
     matrices:int = 2 # of the MLP: 2, or 3 where it is gated
     cell:int = 1 # tokens of a merge window
+    compact_merger:bool = True # does the merger take any number of merge windows? Else it takes a grid of them
 
     @property
     def used_depth(self) -> int: return self.depth # as an adapter has it

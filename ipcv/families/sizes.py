@@ -7,6 +7,7 @@ __all__ = ['SIZES', 'text_dims', 'tower_dims', 'qwen2_vl_sizes', 'internvl_sizes
 
 # %% ../../nbs/05_sizes.ipynb #imports
 import math
+from dataclasses import replace
 from ..costs import ModelSizes, TransformerDims
 from ..errors import UnsupportedModelError
 
@@ -37,6 +38,7 @@ def internvl_sizes(config) -> ModelSizes:
     v, out = config.vision_config, config.text_config.hidden_size
     window = round(1 / config.downsample_ratio)**2
     tower = tower_dims(v.num_hidden_layers, v.hidden_size, v.num_attention_heads, v.intermediate_size, window)
+    tower = replace(tower, compact_merger=False)
     merger = (window * v.hidden_size, out), (out, out)
     patch, vocabulary = v.num_channels * math.prod(v.patch_size), config.text_config.vocab_size
     return ModelSizes(tower, text_dims(config.text_config), patch, merger, vocabulary, fixed=1, tiles=True)

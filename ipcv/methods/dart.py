@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .language import LanguageMethod, best, keys_below
 from ..language.drop import View
 from ..language.packing import take
-from ..tokens import TokenSplit, alike, kept_cells, offsets, rows, keep_top
+from ..tokens import TokenSplit, alike, keep_top, offsets, rows
 from ..costs import TransformerDims
 from .base import check_choice, check_integer, check_switch
 from ..errors import bad_field
@@ -94,14 +94,17 @@ class DARTViT(ShorteningMethod):
     def check(self, tower):
         super().check(tower)
         if self.parity and self.pivots % tower.cell: raise bad_field("pivots", self.pivots, f"a multiple of {tower.cell}, the patches of a cell, with parity=True")
-    def count(self, n:int, cell:int) -> int: # tokens of an item that stay
-        if not self.parity: return kept_cells(n, self.retain, cell)
-        return min(n, self.pivots * (1 + nearest(n * (1 - (1 - self.retain)) / self.pivots, cell)))
-    def tower_pass(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
+    def count(self, n:int, tower) -> int:
+        "Patches of an item that stay: with `parity` pivots and equal shares, a square of them where the tower's merger takes a grid."
+        if not self.parity: return super().count(n, tower)
+        share = n * (1 - (1 - self.retain)) / self.pivots # of one pivot
+        if not tower.compact_merger: return min(n, self.in_windows(self.pivots * (1 + share), tower))
+        return min(n, self.pivots * (1 + nearest(share, tower.cell)))
+    def tower_pass(self, tower, items): return Once(self, tower, items)
     def extra(self, n:int, left:int, tower:TransformerDims)->float: # keys once more, and likeness to the pivots
         return 2. * n * tower.width * (tower.width + self.pivots)
     def choose(self, tower_pass, states, kwargs):
-        part = tower_pass.tower.part(tower_pass.layer - 1, kwargs, kwargs, None, alone=True)
+        part = tower_pass.tower.view(tower_pass.layer - 1, kwargs, kwargs, None, alone=True)
         size = part.keys(part.norm(tower_pass.before)).flatten(1).float().abs().sum(-1)
         return least_alike_items(F.normalize(states.float(), dim=-1), size, tower_pass, self.pivots, partial(as_set, first=0) if self.parity else None)
 

@@ -45,7 +45,7 @@ class RandomViT(ShorteningMethod):
     name:ClassVar[str] = "random_vit"
 
     def __post_init__(self): super().__post_init__(); check_integer("seed", self.seed, 0)
-    def tower_pass(self, tower, items): return Once(self, tower, items, [self.count(n, tower.cell) for n in items.sizes])
+    def tower_pass(self, tower, items): return Once(self, tower, items)
     def choose(self, tower_pass, states, kwargs):
         drawn = torch.cat([lots(torch.ones(1, n, dtype=torch.bool), self.seed)[0] for n in tower_pass.items.sizes])
         return keep_top(drawn.to(states.device, non_blocking=True), tower_pass.items, tower_pass.counts)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOINS', 'match', 'weighted_mean', 'plain_mean', 'mlerp', 'keep_target', 'widening', 'proportional', 'constant',
-           'steep', 'windows_of']
+           'steep', 'even_square', 'steep_to_square', 'windows_of']
 
 # %% ../../nbs/04_merging.ipynb #imports
 import math
@@ -98,16 +98,40 @@ def steep(
     n:int, # tokens of an item
     retain:float, # fraction kept
     blocks:int, # blocks that may merge
-    window:int=4, # tokens of a merge window
-) -> list: # pairs to merge in each block, multiples of `window`
+    multiple:int=4, # pairs are a multiple of it: 4 where the merger joins four that follow one another, 2 for tiles
+) -> list: # pairs to merge in each block
     "A fifth of the tokens in every block until `retain` is reached: the schedule of the IPCV authors' experiments."
     plan, share, goal = [], 1., 1 - (1 - retain)
     while share > goal and len(plan) < blocks:
         step = max(goal / share, .8)
-        pairs = min(n - int(n * step), n // 2) // window * window
+        pairs = min(n - int(n * step), n // 2) // multiple * multiple
         plan.append(pairs)
         n, share = n - pairs, share * step
     return plan + [0] * (blocks - len(plan))
+
+# %% ../../nbs/04_merging.ipynb #square
+def even_square(
+    n:float, # tokens at most
+    window:int=4, # tokens of a merge window, a square of them
+) -> int: # at least `window`
+    "The largest square of whole merge windows with at most n tokens."
+    side = math.isqrt(window)
+    return max(side, math.isqrt(int(n)) // side * side) ** 2
+
+def steep_to_square(
+    n:int, # patches of a tile, an even square
+    retain:float, # fraction kept
+    blocks:int, # blocks that may merge
+    window:int=4, # tokens of a merge window
+) -> list: # pairs to merge in each block
+    "`steep` for tiles, as the IPCV authors ran it: the last merging block ends on an even square."
+    counts, side = [n], math.isqrt(window)
+    for m in steep(n, retain, blocks, 2): counts.append(counts[-1] - m)
+    target = even_square(counts[-1], window)
+    while target * 2 ** blocks < n: target = (math.isqrt(target) + side) ** 2
+    merging = max(counts.index(counts[-1]), math.ceil(math.log2(n / target)))
+    counts = [max(target, min(count, target * 2 ** max(0, merging - i))) for i, count in enumerate(counts)]
+    return [before - after for before, after in zip(counts, counts[1:])]
 
 # %% ../../nbs/04_merging.ipynb #places
 def windows_of(
