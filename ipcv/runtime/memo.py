@@ -20,7 +20,7 @@ def recall(run, previous, args, kwargs, items): # as `run_tower`
     keys = [(model, str(run.vision), modality, grid, x.dtype, digest(x)) for modality, grid, x in zip(items.modalities, items.grids, pixels)]
     new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
     if new:
-        out, went = run_tower(run, previous, *run.tower.some(args, kwargs, items, new), items.some(new))
+        out, went = run_tower(run, previous, *run.tower.subset(args, kwargs, items, new), items.subset(new))
         features = out.pooler_output.split([items.sizes[i] // cell for i in new])
         run.memory.update((keys[i], (rows.detach(), w)) for i, rows, w in zip(new, features, went))
     features, went = zip(*(run.memory[key] for key in keys))

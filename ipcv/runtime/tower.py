@@ -6,44 +6,51 @@
 __all__ = ['run_tower', 'recordable', 'through_block', 'Replay', 'ItemResult', 'collect', 'traces', 'fill', 'left']
 
 # %% ../../nbs/07_tower.ipynb #imports
+import inspect
 import weakref
 from dataclasses import dataclass
 from types import SimpleNamespace
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from ..tokens import TokenSplit, Trace, offsets
 from ..errors import NothingPrunedError
 from ..families.base import positions
 
 # %% ../../nbs/07_tower.ipynb #run-tower
-def run_tower(run, previous, args, kwargs, items): # the tower's output with stock's number of merged rows, and what happened to each item
-    "One trip through the tower."
+def run_tower(run, previous, args, kwargs, items): # the tower's output, and what happened to each item
+    "One pass through the tower."
     now, method = run._now, run.vision
     tower_pass = method.start(run.tower, items) if method else None
-    if tower_pass is not None and tower_pass.counts == items.sizes and max(items.sizes) > 1:
-        raise NothingPrunedError(f"{method} can prune nothing: it keeps every token of items of {', '.join(map(str, items.sizes))} tokens")
-    outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, Replay(items) if run.graphs and tower_pass and recordable(run, kwargs) else None
+    replay = Replay(items) if run.graphs and tower_pass and recordable(run, kwargs) else None
+    outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
     try:
-        if tower_pass is not None: args, kwargs = tower_pass.enter(args, kwargs)
+        if tower_pass is not None:
+            tower_pass.taps = run.tower.taps(kwargs)
+            args, kwargs = tower_pass.enter(args, kwargs)
         out = previous(*args, **kwargs, return_dict=True)
-        if now.replay: tower_pass = now.replay.came or tower_pass
+        if replay: tower_pass = replay.came or tower_pass
     finally: now.tower_pass, now.replay = outer
-    if tower_pass is None: return out, [ItemResult(n) for n in items.sizes]
+    if tower_pass is None: return out, [ItemResult(n) for n in items.patches]
     if not tower_pass.finished: raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
-    if tower_pass.cut is not None and run.tracing: run._traces.extend(traces(run.tower, tower_pass))
+    if tower_pass.cut is not None and run.tracing:
+        for trace in traces(run.tower, tower_pass): run.log.add_trace(trace)
     return collect(run, items, tower_pass, out)
 
 def recordable(run, kwargs) -> bool:
     "May this pass run as one recording? Not where someone looks at what every block gives."
     asks = [o for o in ("output_hidden_states", "output_attentions") if kwargs.get(o, getattr(run.tower.module.config, o, False))]
-    hooks = [h for b in run.tower.blocks for h in (*b._forward_hooks.values(), *b._forward_pre_hooks.values()) if not getattr(getattr(h, "func", h), "__module__", "").startswith("transformers.")]
+    asks = asks if run.tower.taps(kwargs) or not isinstance(kwargs.get("output_hidden_states", False), int) or kwargs.get("output_hidden_states") is True else [a for a in asks if a != "output_hidden_states"]
+    watched = (*run.tower.blocks, *run.tower.attentions())
+    hooks = [h for b in watched for h in (*b._forward_hooks.values(), *b._forward_pre_hooks.values()) if not getattr(getattr(h, "func", h), "__module__", "").startswith("transformers.")]
     if asks or hooks: run.graphs.say(f"{asks[0] if asks else 'a hook on a block'} wants what every block gives")
     return not asks and not hooks
 
-def through_block(run, index, previous, states, **kwargs):
-    "Around a block's forward: the trip decides, or the block runs as it is; a recording holds all blocks and is played at the first one."
+def through_block(run, index, previous, states, *args, **kwargs):
+    "Around a block's forward: the pass decides, or the block runs as it is; a recording holds all blocks and is replayed at the first one."
     now = run._now
-    if now.tower_pass is None: return previous(states, **kwargs)
+    if now.tower_pass is None: return previous(states, *args, **kwargs)
+    if args: kwargs = dict(zip(list(inspect.signature(type(run.tower.blocks[index]).forward).parameters)[2:], args)) | kwargs
     if now.replay is None: return now.tower_pass.block(index, states, previous, kwargs)
     return now.replay(run, states, kwargs) if index == 0 else states
 
@@ -54,21 +61,24 @@ class Replay:
 
     def __call__(self, run, states:Tensor, kwargs:dict) -> Tensor:
         "All blocks, at the first one."
-        names = [k for k, v in kwargs.items() if isinstance(v, Tensor)]; tables = kwargs["position_embeddings"]
-        shown = {} # what the trip that is recorded writes down: which of these there are
+        leaves, spec = tree_flatten(kwargs)
+        tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        shown = {} # which of the pass's results the capture holds
         def work(states, *given):
             tower_pass = run._now.tower_pass = run.vision.start(run.tower, self.items)
             replay, run._now.replay = run._now.replay, None
-            here = kwargs | dict(zip(names, given[len(tables):]), position_embeddings=given[:len(tables)])
+            own = list(leaves)
+            for i, leaf in zip(tensors, given): own[i] = leaf
+            here = tree_unflatten(own, spec)
             try:
                 for block in run.tower.blocks: states = block(states, **here)
             finally: run._now.replay = replay
             noted = dict(keep=tower_pass.cut.keep, remove=tower_pass.cut.remove, donors=tower_pass.donors, cells=tower_pass.cells)
             shown.update({k: v is not None for k, v in noted.items()})
             return states, *(v for v in noted.values() if v is not None)
-        weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks) # a recording reads them where they were
-        key = weakref.ref(run.tower.model), weights, str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(k for k in kwargs)
-        out, *noted = run.graphs(key, work, (states, *tables, *(kwargs[k] for k in names)))
+        weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks) # a capture reads them where they were
+        key = weakref.ref(run.tower.model), weights, str(run.vision), self.items, states.dtype, states.device, states.shape[1:], tuple(kwargs)
+        out, *noted = run.graphs(key, work, (states, *(leaves[i] for i in tensors)))
         if shown: run.graphs.shown[key] = [k for k, there in shown.items() if there]
         noted, tower_pass = dict(zip(run.graphs.shown[key], noted)), run._now.tower_pass
         cut = TokenSplit(self.items, tower_pass.counts, noted["keep"], noted["remove"])
@@ -78,16 +88,18 @@ class Replay:
 # %% ../../nbs/07_tower.ipynb #collect
 @dataclass(frozen=True, eq=False)
 class ItemResult:
-    "What happened to one item in the tower."
+    "What happened to one item in the tower; fixed tokens do not count."
     count:int # tokens left
     layer:int|None = None # block before which the first ones went
-    stays:object = None # which of its placeholders the language model keeps, as `Entrance` takes it; None: all
+    stays:object = None # which of its placeholders the language model keeps, as `PlaceholderPruner` takes it; None: all
 
 def collect(run, items, tower_pass, out):
-    "The output and the items of a finished trip."
-    if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in tower_pass.counts]
-    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.sizes, tower_pass.counts)]
-    return fill(out, *merged, tower_pass.cells), [ItemResult(n, tower_pass.layer, stays) for n, stays in zip(tower_pass.counts, left(*merged, tower_pass.cells))]
+    "The output and the items of a finished pass."
+    counts = [n - items.fixed for n in tower_pass.counts]
+    if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
+    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
+    if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells)
+    return out, [ItemResult(n, tower_pass.layer, stays) for n, stays in zip(counts, left(*merged, tower_pass.cells))]
 
 # %% ../../nbs/07_tower.ipynb #cell-23
 def traces(
@@ -98,11 +110,12 @@ def traces(
     cut, donors = tower_pass.cut, tower_pass.donors
     keep, remove = cut.keep.cpu(), cut.remove.cpu()
     near = torch.empty(len(remove), 0, dtype=torch.long) if donors is None else donors.cpu()
+    fixed = cut.items.fixed
     first, of_kept, of_removed = (offsets(n) for n in (cut.items.sizes, cut.counts, cut.removed_counts))
     for i, (modality, grid) in enumerate(zip(cut.items.modalities, cut.items.grids)):
-        mine = near[of_removed[i]:of_removed[i + 1], :cut.counts[i]] # the columns after these hold nobody
-        yield Trace(modality, grid, positions(grid, round(tower.cell ** 0.5)), keep[of_kept[i]:of_kept[i + 1]] - first[i],
-            remove[of_removed[i]:of_removed[i + 1]] - first[i], keep[mine] - first[i])
+        mine = near[of_removed[i]:of_removed[i + 1], :max(cut.counts[i] - fixed, 1)] # the columns after these hold nobody
+        yield Trace(modality, grid, tower.positions(grid), keep[of_kept[i] + fixed:of_kept[i + 1]] - first[i] - fixed,
+            remove[of_removed[i]:of_removed[i + 1]] - first[i] - fixed, keep[mine] - first[i] - fixed)
 
 # %% ../../nbs/07_tower.ipynb #cell-25
 def fill(
