@@ -20,8 +20,11 @@ class TransformerDims:
     kv_heads:int # heads of keys and values
     inner:int # width inside the MLP
     matrices:int = 2 # of the MLP: 2, or 3 where it is gated
-    cell:int = 1 # tokens that the merger joins into one
+    cell:int = 1 # tokens of a merge window
     compact_merger:bool = True # does the merger take any number of merge windows? Else it takes a grid of them
+
+    @property
+    def used_depth(self) -> int: return self.depth # as an adapter has it
 
 @dataclass(frozen=True)
 class TokenCounts:

@@ -177,7 +177,8 @@ class VisionTower:
     def smaller_items(self, items, grids) -> Items: raise NotImplementedError # the items that `resized` makes
     def segments(self, index:int, items:Items) -> tuple: return items.lengths # of block `index`: tokens that attend to one another
     def taps(self, kwargs) -> frozenset: return frozenset() # blocks whose outputs somebody reads: all tokens are handed out there
-    def last_block(self) -> int: return self.depth - 1 # the last block whose output reaches the language model
+    @property
+    def used_depth(self) -> int: return self.depth # blocks up to the last one whose output reaches the language model
     def positions(self, grid) -> Tensor: return positions(grid, self.side) # (N, 3) frame, row and column of each patch
 
     def kept_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict: return kwargs # block kwargs for the kept tokens only

@@ -31,8 +31,9 @@ class InternVLTower(TileTower):
     def feature_layers(self): # numbers of the hidden states that reach the projector; -1 is the last one
         chosen = self.model.config.vision_feature_layer
         return [chosen] if isinstance(chosen, int) else list(chosen)
-    def last_block(self): # hidden state i is the output of block i - 1
-        return max(self.depth - 1 if i == -1 else i % (self.depth + 1) - 1 for i in self.feature_layers())
+    @property
+    def used_depth(self): # hidden state i is the output of block i - 1
+        return max(self.depth if i == -1 else i % (self.depth + 1) for i in self.feature_layers())
     def taps(self, kwargs):
         wanted = kwargs.get("output_hidden_states")
         if wanted is None or wanted is False: return frozenset()

@@ -44,7 +44,7 @@ class IPCV(Method):
     @property
     def graph_capturable(self) -> bool: return self.score != "random"
     def check(self, tower): # before any work: does the tower have these layers?
-        check_block(self.prune_layer, 1, tower.last_block() + 1)
+        check_block(self.prune_layer, 1, tower.used_depth)
         blocks = tower.depth - self.prune_layer
         if self.as_layers > blocks: raise bad_field("as_layers", self.as_layers, f"between 0 and {blocks} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}")
     def count(self, n:int, cell:int) -> int: # tokens of an item that stay

@@ -52,19 +52,18 @@ class VariantPass(IPCVPass):
         self.kwargs = kwargs
         return RANKS[self.method.rank](self, states)
     def near(self) -> Tensor: # (R, k)
-        kept, gone = METRICS[self.method.metric](self, self.then, self.gone)
+        kept, gone = METRICS[self.method.metric](self, self.h_prune, self.removed)
         found = donors(self.cut, kept, gone, self.method.k)
         self.share = shares(self.method.weights, kept, gone, found)
         return found
     def rebuilt(self, kept:Tensor) -> Tensor: # (K, D) -> (R, D)
-        return self.gone + blend(updates(kept, self.then), self.donors, self.share)
+        return self.removed + blend(updates(kept, self.h_prune), self.donors, self.share)
     def stabilized(self, index:int, kept:Tensor) -> Tensor: return ATTENTIONS[self.method.attention](self, index, kept) # (K, D) -> (K, D)
-    def restored(self, kept:Tensor) -> Tensor: # (K, D) -> (N, D)
-        if self.method.restore != "ngr": return super().restored(kept)
-        self.finished = True
-        return self.cut.whole(kept, self.rebuilt(kept))
+    def restore(self, kept:Tensor) -> Tensor: # (K, D) -> (N, D)
+        if self.method.restore != "ngr": return super().restore(kept)
+        return self.cut.scatter_back(kept, self.rebuilt(kept))
     def keys(self, states:Tensor) -> Tensor: # (N, D) -> (N, H d), as the pruning block's attention sees them
-        part = self.tower.part(self.layer, self.kwargs, self.kwargs, self.cut)
+        part = self.tower.view(self.layer, self.kwargs, self.kwargs, self.cut)
         return part.keys(part.norm(states)).flatten(1).float()
 
 # %% ../../nbs/50_ablations.ipynb #rank
@@ -99,13 +98,13 @@ RANKS = {"score": by_score, "long_keys": by_long_keys, "short_keys": by_short_ke
 def as_states(tower_pass:IPCVPass, kept:Tensor, gone:Tensor): return kept, gone # (K, D), (R, D), as IPCV
 def as_directions(tower_pass:IPCVPass, kept:Tensor, gone:Tensor): return tuple(F.normalize(x.float(), dim=-1) for x in (kept, gone))
 def as_keys(tower_pass:IPCVPass, kept:Tensor, gone:Tensor):
-    keys = tower_pass.keys(tower_pass.cut.whole(kept, gone))
+    keys = tower_pass.keys(tower_pass.cut.scatter_back(kept, gone))
     return tower_pass.cut.kept(keys), tower_pass.cut.removed(keys)
 
 def as_places(tower_pass:IPCVPass, kept:Tensor, gone:Tensor):
     "States and places, each in units of its spread over the item."
     unit = lambda x: (x - x.mean(0)) / (x - x.mean(0)).square().sum(1).mean().sqrt().clamp(min=1e-12)
-    side, whole = round(tower_pass.tower.cell ** .5), tower_pass.cut.whole(kept, gone).float().split(tower_pass.items.sizes)
+    side, whole = round(tower_pass.tower.cell ** .5), tower_pass.cut.scatter_back(kept, gone).float().split(tower_pass.items.sizes)
     both = torch.cat([torch.cat([unit(x), tower_pass.method.place_weight * unit(positions(grid, side).to(x))], 1) for x, grid in zip(whole, tower_pass.items.grids)])
     return tower_pass.cut.kept(both), tower_pass.cut.removed(both)
 
@@ -139,27 +138,27 @@ def rebuilt(tower_pass:IPCVPass, index:int, kept:Tensor) -> Tensor: return IPCVP
 def anew(tower_pass:IPCVPass, index:int, kept:Tensor) -> Tensor:
     "Rebuild, then look for neighbours again, from here on."
     if index > tower_pass.layer:
-        tower_pass.gone = tower_pass.rebuilt(kept); tower_pass.then = kept
+        tower_pass.removed = tower_pass.rebuilt(kept); tower_pass.h_prune = kept
         tower_pass.donors = tower_pass.near()
-    return stabilize(tower_pass.tower.part(index, tower_pass.all, tower_pass.some, tower_pass.cut), kept, tower_pass.cut.mixed(kept, tower_pass.gone), tower_pass.cut.kept_at)
+    return stabilize(tower_pass.tower.view(index, tower_pass.all, tower_pass.some, tower_pass.cut), kept, tower_pass.cut.segmented.kept_first(kept, tower_pass.removed), tower_pass.cut.segmented.kept_at)
 
 def shared(tower_pass:IPCVPass, index:int, kept:Tensor) -> Tensor:
     "Keys and values of removed tokens are the mean of their neighbours'."
-    part, (cos, sin) = tower_pass.tower.part(index, tower_pass.all, tower_pass.some, tower_pass.cut), tower_pass.some["position_embeddings"]
+    part, (cos, sin) = tower_pass.tower.view(index, tower_pass.all, tower_pass.some, tower_pass.cut), tower_pass.some["position_embeddings"]
     x = part.norm(kept)
-    own = replace(part, whole={"position_embeddings": (torch.ones_like(cos), torch.zeros_like(sin))}).keys_values(x) # keys not turned
-    k, v = (tower_pass.cut.mixed(y, blend(y.flatten(1), tower_pass.donors, tower_pass.share).view(-1, *y.shape[1:])) for y in own)
-    return part.finish(kept, part.attend(part.queries(x), rotate(k, tower_pass.all["position_embeddings"]), v))
+    own = replace(part, kwargs={"position_embeddings": (torch.ones_like(cos), torch.zeros_like(sin))}).keys_values(x) # keys not turned
+    k, v = (tower_pass.cut.segmented.kept_first(y, blend(y.flatten(1), tower_pass.donors, tower_pass.share).view(-1, *y.shape[1:])) for y in own)
+    return part.finish(kept, part.out(part.attend(part.queries(x), rotate(k, tower_pass.all["position_embeddings"]), v)))
 
 def counts(tower_pass:IPCVPass, index:int, kept:Tensor) -> Tensor:
     "Kept keys count as often as there are tokens that they stand for."
-    part = tower_pass.tower.part(index, tower_pass.some, tower_pass.some, tower_pass.cut, alone=True)
+    part = tower_pass.tower.view(index, tower_pass.some, tower_pass.some, tower_pass.cut, alone=True)
     x = part.norm(kept)
-    return part.finish(kept, proportional(part, part.queries(x), *part.keys_values(x), stands_for(tower_pass)))
+    return part.finish(kept, part.out(proportional(part, part.queries(x), *part.keys_values(x), stands_for(tower_pass))))
 
 def stands_for(tower_pass:IPCVPass) -> Tensor: # (K,) of sum N
     "Each kept token itself and its shares of the removed ones."
-    return torch.ones(len(tower_pass.then) + 1, device=tower_pass.then.device).index_add(0, tower_pass.donors.flatten(), tower_pass.share.flatten())[:-1]
+    return torch.ones(len(tower_pass.h_prune) + 1, device=tower_pass.h_prune.device).index_add(0, tower_pass.donors.flatten(), tower_pass.share.flatten())[:-1]
 
 ATTENTIONS = {"rebuilt": rebuilt, "anew": anew, "shared": shared, "counts": counts}
 

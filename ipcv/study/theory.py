@@ -81,7 +81,7 @@ def onward(
 ) -> Tensor: # (K, D)
     "F of Assumption E.1: what the blocks from `layer` on make of a set of tokens, each in its place."
     whole = keep is None or len(keep) == way.items.total
-    kwargs = way.kwargs if whole else way.tower.narrow(way.kwargs, TokenSplit(way.items, (len(keep),), keep, None))
+    kwargs = way.kwargs if whole else way.tower.kept_kwargs(layer, way.kwargs, TokenSplit(way.items, (len(keep),), keep, None))
     for block in way.tower.blocks[layer:last]: states = block(states, **kwargs)
     return states
 
