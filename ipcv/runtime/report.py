@@ -120,7 +120,7 @@ def record_items(
 ):
     "Write down what became of each item in the tower."
     unit = run.tower.cell if run.vision.shortens else 1
-    for modality, grid, size, result in zip(items.modalities, items.grids, items.sizes, results):
+    for modality, grid, size, result in zip(items.modalities, items.grids, items.patches, results):
         record.add("vision", str(run.vision), modality, "x".join(map(str, grid)), size, result.count, result.layer, prunable=size > unit)
         if result.stays is not None: record.left[modality].append(result.stays)
 
