@@ -137,7 +137,7 @@ def fetch(name, path:str, dtype, kwargs:dict): # -> (model, processor)
     from transformers import AutoModelForImageTextToText
     try: return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, **kwargs), load_processor(path)
     except (OSError, ValueError, ImportError) as e:
-        why = str(e).splitlines()[0].rstrip(".")
+        why = str(e).splitlines()[0][:300].rstrip(".")
         attention = kwargs.get("attn_implementation")
         if attention and ("attn" in str(e) or isinstance(e, ImportError)):
             allowed = f"one that this model and machine can do, such as 'sdpa' or 'eager' ({why})"

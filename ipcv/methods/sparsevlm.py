@@ -36,7 +36,7 @@ def begin(
     "Who rates: text behind the visual tokens, or the last token of a sample that has none."
     C, place = view.visual.shape[1], torch.arange(view.visual.shape[1], device=view.visual.device)
     last = lambda marks: torch.where(marks, place, -1).amax(1, keepdim=True)
-    W = max([1 + w for w, n in zip(view.behind, view.given) if n], default=1)
+    W = max([1 + w for w, n in zip(view.n_after, view.n_visual) if n], default=1)
     tail = slice(C - W, None)
     text = (view.valid & (place > last(view.visual)))[:, tail]
     M = votes(view.first, view.visual, text) if chosen else None
@@ -161,4 +161,4 @@ class SparseVLM(StagedMethod):
         if not view.notes: view.notes["raters"] = begin(view, self.raters == "chosen" and not self.parity)
         raters, (B, C), stage = view.notes["raters"], view.visual.shape, self.layers.index(view.index)
         rows = torch.arange(C - raters.shape[1], C, device=view.visual.device).expand(B, -1)
-        return recycled(view, relevance(queries_below(view, rows), keys_below(view), view.valid, raters), [self.plans(n)[stage] for n in view.given])
+        return recycled(view, relevance(queries_below(view, rows), keys_below(view), view.valid, raters), [self.plans(n)[stage] for n in view.n_visual])

@@ -23,7 +23,7 @@ from .report import PassRecord, PruningLog, ThreadState, counted, describe, reco
 from .tower import run_tower, through_block
 from ..errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
 from ..families.attention import substitutable
-from ..families.registry import tower_for
+from ..families.registry import tower_for, unwrap
 
 # %% ../../nbs/07_compress.ipynb #cell-11
 class Compression:
@@ -37,7 +37,9 @@ class Compression:
         trace:bool=False, # record kept, removed and donor indices of every item?
         memory:dict|None=None, # features of items that were seen before
         graphs:Graphs|None=None, # CUDA graphs of the tower's blocks
+        model:nn.Module|None=None, # with its head, where there is one
     ):
+        self.model = tower.model if model is None else model
         self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
         by_stage = {method.stage: method for method in methods}
         self.vision, self.language = by_stage.get("vision"), by_stage.get("language")
@@ -110,9 +112,9 @@ def install(run:Compression):
     tower, model = run.tower, run.tower.model
     if model in _compressed:
         raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
-    drop = LayerDrop(model, run.language, partial(record_language, run)) if run.language else None
+    drop = LayerDrop(run.model, run.language, partial(record_language, run)) if run.language else None
     shortens = run.vision is not None and run.vision.shortens
-    pruner = PlaceholderPruner(model, lambda: run._now.given or run._now.seen.left) if shortens else None
+    pruner = PlaceholderPruner(run.model, lambda: run._now.given or run._now.seen.left) if shortens else None
     try:
         if drop: run._undo.append(drop.install().remove)
         for owner, name, around in wrappers(run): run._undo.append(wrap(owner, name, around))
@@ -287,7 +289,7 @@ def compress(
     for method in methods: method.check(tower)
     if not isinstance(remember, dict | None): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
     check_compile(compile, methods)
-    run = Compression(tower, methods, trace, remember, Graphs() if compile is True else compile or None)
+    run = Compression(tower, methods, trace, remember, Graphs() if compile is True else compile or None, unwrap(model))
     if tower.model in _compressed or methods or remember is not None: install(run)
     return run
 
