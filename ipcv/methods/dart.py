@@ -120,10 +120,12 @@ def least_alike_items(
     tower_pass:Once, # whose items and counts
     pivots:int, arrange=None,
 ) -> TokenSplit:
-    "DART's choice within every item, items of one size at once."
-    chosen, starts = torch.empty_like(size), offsets(tower_pass.items.sizes)
-    for (n, k), members in alike(tower_pass.items.sizes, tower_pass.counts):
-        place = rows([starts[i] for i in members], n, states.device)
+    "DART's choice within every item, items of one size at once; fixed tokens are no pivots and always stay."
+    items, counts = tower_pass.items, tower_pass.counts
+    chosen, starts = torch.zeros_like(size), offsets(items.sizes)
+    for (n, k), members in alike(items.sizes, counts):
+        place = rows([starts[i] + items.fixed for i in members], n - items.fixed, states.device)
         every = torch.ones_like(place, dtype=torch.bool)
-        chosen[place] = least_alike(states[place], size[place], every, ~every, torch.full_like(place[:, :1], k), pivots, 0, arrange).float()
-    return keep_top(chosen, tower_pass.items, tower_pass.counts)
+        count = torch.full_like(place[:, :1], k - items.fixed)
+        chosen[place] = least_alike(states[place], size[place], every, ~every, count, pivots, 0, arrange).float()
+    return keep_top(chosen, items, counts)
