@@ -146,7 +146,7 @@ ELSEWHERE = ("the prompt holds images or videos, but their features were not mad
 def whole_pass(run, previous, *args, **kwargs):
     """Around the model's forward: take up the pass in which its features were made, or open one.
 
-    Raises `NothingPrunedError` where a method that should prune did not, and `ConfigError` as `check_embeddings`."""
+    Raises `NothingPrunedError` where a method that should prune did not."""
     now, call = run._now, {**dict(zip(run._names, args)), **kwargs}
     begins, record = starts_sequence(call), open_pass(run, call)
     before, now.seen, now.inside, record.used = len(record.rows), record, True, True
@@ -193,9 +193,7 @@ def prompt_length(call:dict) -> int:
 
 # %% ../../nbs/07_compress.ipynb #embeds
 def check_embeddings(run, call:dict): # the `PassRecord` of the features in them, or None
-    """Look for features in `inputs_embeds`.
-
-    Raises `NothingPrunedError` where they are not this handle's, `ConfigError` where positions would have to go."""
+    "Look for features in `inputs_embeds`. Raises `NothingPrunedError` where they are not this handle's."
     embeds, types = call.get("inputs_embeds"), call.get("mm_token_type_ids")
     pixels = any(call.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
     if embeds is None or embeds.shape[1] == 1 or pixels or not run.methods: return None
@@ -205,16 +203,15 @@ def check_embeddings(run, call:dict): # the `PassRecord` of the features in them
     if not bool(visual.any()): return None
     if run.vision and not bool(found.known[visual].all()):
         raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
-    for method in run.methods:
-        if method.stage == "language" or method.shortens:
-            raise ConfigError(
-                f"inputs_embeds: holds image or video features, and {method} has to know where the prompt's placeholders are; "
-                "allowed is generate(**inputs) with pixel_values, or input_ids with mm_encoder_outputs={'image': model.get_image_features(...)}")
     return found.record
 
 def beside(run, previous, *args, **kwargs):
-    "Around the language model's forward: calls that pass the model by are looked at as well."
-    if not run._now.inside: check_embeddings(run, kwargs)
+    "Around the language model's forward, for calls that pass the model by. Raises `ConfigError` where positions would have to go."
+    if run._now.inside or check_embeddings(run, kwargs) is None: return previous(*args, **kwargs)
+    for method in run.methods:
+        if method.stage == "vision" and not method.shortens: continue
+        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} drops positions in calls of the whole model only; "
+                          "allowed is the model's forward or generate, with input_ids or mm_token_type_ids")
     return previous(*args, **kwargs)
 
 # %% ../../nbs/07_compress.ipynb #cell-18
