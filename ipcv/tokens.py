@@ -139,7 +139,10 @@ class TokenSplit:
         return numbers(rows, self.keep.device)
     def within(self, lengths): # the split seen in other segments than those of its items, for blocks that have their own
         if lengths == self.items.lengths: return self.segmented
-        return Segmented(self, lengths)
+        if lengths not in self.others: self.others[lengths] = Segmented(self, lengths)
+        return self.others[lengths]
+    @cached_property
+    def others(self): return {} # lengths -> `Segmented`
     @cached_property
     def segmented(self): return Segmented(self, self.items.lengths)
 

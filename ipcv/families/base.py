@@ -317,6 +317,7 @@ class TowerPass:
     ):
         self.method, self.tower, self.items, self.counts, self.layer = method, tower, items, tuple(counts), layer
         self.some = None # block kwargs for the tokens that are there, once some are gone
+        self.lengths = None # of the segments for which `some` was made
         self.taps = frozenset() # blocks whose outputs somebody reads; set by the runtime
 
     def everything(self, device): # a `TokenSplit` that keeps all tokens
@@ -335,10 +336,17 @@ class TowerPass:
             states = self.tower.run_stock(index, states, run, kwargs, partial(self.everything, states.device))
         else:
             if index == self.layer: self.start(states, kwargs)
+            self.resegment(index, kwargs)
             self.states = self.pruned_block(index, self.states, run, kwargs)
             states = self.hand_out(index)
         self.finished = index == self.tower.depth - 1
         return states
+    def resegment(self, index, kwargs):
+        "Take other block kwargs where this block's segments are not those of the block before."
+        lengths = self.tower.segments(index, self.items)
+        if self.lengths not in (None, lengths): self.narrow(index, kwargs)
+        self.lengths = lengths
+    def narrow(self, index, kwargs): self.some = self.tower.kept_kwargs(index, kwargs, self.cut) # for the kept tokens
     def start(self, states, kwargs):
         if self.before is not None: self.before = self.tower.open(self.before)
         self.states = self.remove_tokens(self.tower.open(states), kwargs)

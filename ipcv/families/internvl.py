@@ -15,9 +15,13 @@ class InternVLTower(TileTower):
     family = "InternVL"
     entrances = {"image": "get_image_features"}
     fixed = 1
-    names = BlockNames(norm1="layernorm_before", attention="attention", norm2="layernorm_after", mlp=("mlp", "dropout"),
-        projections=("attention.q_proj", "attention.k_proj", "attention.v_proj"), qk_norms=("attention.q_norm", "attention.k_norm"),
-        output=("attention.projection_layer", "attention.projection_dropout"), scales=("lambda_1", "lambda_2"), scaling="scale", returns_weights=True)
+    names = BlockNames(
+        norm1="layernorm_before", attention="attention", norm2="layernorm_after",
+        mlp=("mlp", "dropout"), scales=("lambda_1", "lambda_2"),
+        projections=("attention.q_proj", "attention.k_proj", "attention.v_proj"),
+        qk_norms=("attention.q_norm", "attention.k_norm"),
+        output=("attention.projection_layer", "attention.projection_dropout"),
+        scaling="scale", returns_weights=True)
 
     @property
     def module(self): return self.model.vision_tower
@@ -27,7 +31,8 @@ class InternVLTower(TileTower):
     def cell(self): return round(1 / self.model.config.downsample_ratio) ** 2
     @property
     def stages(self):
-        return dict(patches=[self.module.embeddings], blocks=list(self.blocks), merger=[self.model.multi_modal_projector], language=[self.model.language_model])
+        return dict(patches=[self.module.embeddings], blocks=list(self.blocks),
+            merger=[self.model.multi_modal_projector], language=[self.model.language_model])
     def patch_size(self): return tuple(self.module.config.patch_size)
     def feature_layers(self): # numbers of the hidden states that reach the projector; -1 is the last one
         chosen = self.model.config.vision_feature_layer
@@ -36,9 +41,12 @@ class InternVLTower(TileTower):
     def used_depth(self): # hidden state i is the output of block i - 1
         return max(self.depth if i == -1 else i % (self.depth + 1) for i in self.feature_layers())
     def taps(self, kwargs):
-        wanted = kwargs.get("output_hidden_states")
+        """Blocks before the last whose outputs are read: by `vision_feature_layer`, or because of `output_hidden_states`.
+        Some versions of transformers ask for all hidden states to read one feature layer; we hand out the one that is read."""
+        wanted, read = kwargs.get("output_hidden_states"), self.feature_layers()
         if wanted is None or wanted is False: return frozenset()
-        layers = self.feature_layers() if wanted is True else [wanted] if isinstance(wanted, int) else wanted
+        if wanted is True: wanted = range(1, self.depth) if read == [-1] else read
+        layers = [wanted] if isinstance(wanted, int) else wanted
         return frozenset(i % (self.depth + 1) - 1 for i in layers if i != -1)
 
 # %% ../../nbs/71_internvl.ipynb #language-adapter

@@ -14,7 +14,8 @@ class Qwen2VLTower(PackedTower):
     "Qwen2-VL's vision tower (arXiv:2409.12191)."
     family = "Qwen2-VL"
     entrances = {"image": "get_image_features", "video": "get_video_features"}
-    names = BlockNames(norm1="norm1", attention="attn", projections=("attn.qkv",), output=("attn.proj",), norm2="norm2", mlp=("mlp",))
+    names = BlockNames(norm1="norm1", attention="attn", norm2="norm2", mlp=("mlp",),
+        projections=("attn.qkv",), output=("attn.proj",))
 
     @property
     def module(self): return self.model.visual

@@ -21,11 +21,11 @@ def tiny(attention="sdpa", seed=0, layers=3)->Qwen2VLForConditionalGeneration:
         image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END, tie_word_embeddings=False)
     return _strong(Qwen2VLForConditionalGeneration, config, attention, seed)
 
-def tiled(decoder="qwen2", attention="sdpa", seed=0, layers=3)->InternVLForConditionalGeneration:
+def tiled(decoder="qwen2", attention="sdpa", seed=0, layers=3, depth=3, qk_norm=False, feature_layer=-1)->InternVLForConditionalGeneration:
     "A small random InternVL with a Qwen2 or a Qwen3 decoder; a tile of 24 x 24 pixels makes 9 tokens."
-    vision = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2, image_size=[24, 24], patch_size=[4, 4])
+    vision = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=depth, num_attention_heads=2, image_size=[24, 24], patch_size=[4, 4], use_qk_norm=qk_norm)
     text = dict(**TEXT, model_type=decoder, num_hidden_layers=layers, head_dim=16)
-    config = InternVLConfig(text_config=text, vision_config=vision, image_token_id=IMAGE, image_seq_length=9, tie_word_embeddings=False)
+    config = InternVLConfig(text_config=text, vision_config=vision, image_token_id=IMAGE, image_seq_length=9, vision_feature_layer=feature_layer, tie_word_embeddings=False)
     return _strong(InternVLForConditionalGeneration, config, attention, seed)
 
 def _strong(kind, config, attention, seed):

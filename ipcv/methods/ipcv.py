@@ -79,9 +79,13 @@ class IPCVPass(TowerPass):
             self.cut = keep_top(self.scores(states, kwargs), self.items, self.counts)
             self.h_prune, self.removed = self.cut.kept(states), self.cut.removed(states)
             if method.matches: self.donors = self.near()
-            self.some = self.tower.kept_kwargs(layer, kwargs, self.cut)
-            self.all = self.tower.ordered_kwargs(layer, kwargs, self.cut) if method.as_layers else None
+            self.narrow(layer, kwargs)
         return self.h_prune
+    def narrow(self, index, kwargs):
+        "Block kwargs for the kept tokens, and for all of them while blocks are stabilized."
+        super().narrow(index, kwargs)
+        stabilized = index < self.layer + self.method.as_layers
+        self.all = self.tower.ordered_kwargs(index, kwargs, self.cut) if stabilized else None
     def scores(self, states, kwargs): return SCORES[self.method.score](states, self.before, self.items) # (N, D) -> (N,), equation 1
     def near(self): # (R, k), equation 3
         return donors(self.cut, self.h_prune, self.removed, self.method.k, shared=self.method.parity)

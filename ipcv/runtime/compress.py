@@ -243,7 +243,7 @@ def through_tower(run, previous, *args, **kwargs):
     record = current(run)
     if run.vision: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]
-    if now.modality is None: run.ledger.add(out.pooler_output, record, now.stays) # called by itself
+    if now.modality is None and out.pooler_output is not None: run.ledger.add(out.pooler_output, record, now.stays) # called by itself
     return out if as_dict else out.to_tuple()
 
 # %% ../../nbs/07_compress.ipynb #end

@@ -166,7 +166,7 @@ def record_language(run, decoder_pass, prompt):
     left = put_back(everywhere, decoder_pass.columns, decoder_pass.length)
     for modality in prompt.modalities:
         items = list(by_item(decoder_pass.marks[modality], left))
-        grids = merged_grids(run, prompt.grids[modality], items)
+        grids = merged_grids(run, prompt.grids.get(modality), items)
         given = (run._now.given or record.left).get(modality)
         for i, (grid, stays) in enumerate(zip(grids, items)):
             size, kept = len(stays), int(stays.sum())
