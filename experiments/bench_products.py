@@ -3,9 +3,9 @@
     python experiments/bench_products.py                      # Qwen2-VL-7B's tower, 1,024 and 2,048 patches, fp32 on the CPU
     python experiments/bench_products.py --device cuda --dtype bfloat16 --patches 5184
 
-Nothing of ipcv runs here but its count of tokens by block (`IPCV.work`): the linear layers and the attention of every block with the shapes that they have
-under stock and under IPCV, on random numbers, stock and ratios taking turns. Prints the time relative to stock beside the arithmetic
-relative to stock: where the first is larger, the library is slower on smaller matrices.
+Nothing of ipcv runs here but its count of tokens by block (`IPCV.token_counts`): the linear layers and the attention of every block with
+the shapes that they have under stock and under IPCV, on random numbers, stock and ratios interleaved in every timing round. Prints the
+time relative to stock beside the FLOPs relative to stock: where the first is larger, the library is slower on smaller matrices.
 """
 import argparse, time
 from pathlib import Path
@@ -16,26 +16,50 @@ import torch
 import torch.nn.functional as F
 
 from ipcv import IPCV
-from ipcv.measure.flops import block_flops, config_of
+from ipcv.families.sizes import model_sizes
 from ipcv.measure.environment import machine, versions
-from ipcv.measure.flops import sizes
+from ipcv.measure.flops import block_flops, config_of
 
 
-def products(tower, blocks, make):
-    "Every product of the blocks, as functions without arguments; one set of weights serves all of them."
-    D, heads, head, inner = tower.width, tower.heads, tower.head, tower.inner
-    linear = {shape: make(*shape) for shape in ((D, D), (2 * D, D), (3 * D, D), (inner, D), (D, inner))}
-    states = {}
-    x = lambda n, width: states.setdefault((n, width), make(n, width))
-    for asking, asked, through in blocks:
-        if asking == asked: yield lambda n=asked: F.linear(x(n, D), linear[3 * D, D])
+class Products:
+    "The matrix products of a tower's blocks; one set of weights and one of states per shape serves all blocks."
+    def __init__(self, tower, make):
+        self.tower, self.make, self.made = tower, make, {}
+
+    def random(self, *shape):
+        if shape not in self.made: self.made[shape] = self.make(*shape)
+        return self.made[shape]
+
+    def linear(self, n, inputs, outputs): F.linear(self.random(n, inputs), self.random(outputs, inputs))
+
+    def attention(self, queries, keys):
+        heads, head = self.tower.heads, self.tower.head
+        q, k = (self.random(n, self.tower.width).view(1, n, heads, head).transpose(1, 2) for n in (queries, keys))
+        F.scaled_dot_product_attention(q, k, k)
+
+    def block(self, queries, keys, mlp):
+        D, inner = self.tower.width, self.tower.inner
+        if queries == keys: self.linear(keys, D, 3 * D)
         else:
-            yield lambda n=asking: F.linear(x(n, D), linear[D, D])
-            yield lambda n=asked: F.linear(x(n, D), linear[2 * D, D])
-        yield lambda a=asking, b=asked: F.scaled_dot_product_attention(*(x(n, D).view(1, n, heads, head).transpose(1, 2) for n in (a, b, b)))
-        yield lambda n=asking: F.linear(x(n, D), linear[D, D])
-        yield lambda n=through: F.linear(x(n, D), linear[inner, D])
-        yield lambda n=through: F.linear(x(n, inner), linear[D, inner])
+            self.linear(queries, D, D)
+            self.linear(keys, D, 2 * D)
+        self.attention(queries, keys)
+        self.linear(queries, D, D)
+        self.linear(mlp, D, inner)
+        self.linear(mlp, inner, D)
+
+
+def timed(products, settings, repeats, wait):
+    "Median seconds of all blocks by setting; the first round does not count."
+    seconds = {name: [] for name in settings}
+    for repeat in range(-1, repeats):
+        for name, blocks in settings.items():
+            wait()
+            start = time.perf_counter()
+            for block in blocks: products.block(*block)
+            wait()
+            if repeat >= 0: seconds[name].append(time.perf_counter() - start)
+    return {name: median(times) for name, times in seconds.items()}
 
 
 def main():
@@ -48,27 +72,20 @@ def main():
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--out", type=Path, default=None, help="csv to write")
     a = parser.parse_args()
-    tower, dtype = sizes(config_of(a.model)).tower, getattr(torch, a.dtype)
-    wait = torch.cuda.synchronize if torch.device(a.device).type == "cuda" else lambda: None
-    make = lambda *shape: torch.randn(*shape, device=a.device, dtype=dtype)
-    facts, rows = dict(device=machine()["gpu"] if a.device == "cuda" else f"{machine()['cpu']}, {machine()['threads']} threads", dtype=a.dtype, torch=versions()["torch"]), []
+    tower, dtype = model_sizes(config_of(a.model)).tower, getattr(torch, a.dtype)
+    gpu, here = torch.device(a.device).type == "cuda", machine()
+    wait = torch.cuda.synchronize if gpu else lambda: None
+    facts = dict(device=here["gpu"] if gpu else f"{here['cpu']}, {here['threads']} threads", dtype=a.dtype, torch=versions()["torch"])
+    products, rows = Products(tower, lambda *shape: torch.randn(*shape, device=a.device, dtype=dtype)), []
     for n in a.patches:
-        settings = {1.: IPCV(1), **{r: IPCV(r) for r in a.retain}}
-        blocks = {r: m.token_counts((1, 4, n // 4), tower).blocks for r, m in settings.items()}
-        calls = {r: list(products(tower, b, make)) for r, b in blocks.items()}
-        took = {r: [] for r in calls}
-        with torch.inference_mode():
-            for repeat in range(-1, a.repeats):
-                for r, work in calls.items():
-                    wait(); start = time.perf_counter()
-                    for call in work: call()
-                    wait()
-                    if repeat >= 0: took[r].append(time.perf_counter() - start)
-        work = {r: sum(block_flops(tower, *b) for b in blocks[r]) for r in blocks}
+        settings = {r: IPCV(r).token_counts((1, 4, n // 4), tower).blocks for r in (1., *a.retain)}
+        with torch.inference_mode(): seconds = timed(products, settings, a.repeats, wait)
+        flops = {r: sum(block_flops(tower, *block) for block in blocks) for r, blocks in settings.items()}
         for r in a.retain:
-            time_pct, flops_pct = 100 * median(took[r]) / median(took[1.]), 100 * work[r] / work[1.]
-            rows.append(dict(patches=n, retain=r, stock_s=median(took[1.]), time_pct=time_pct, flops_pct=flops_pct, over=time_pct / flops_pct, repeats=a.repeats, **facts))
-            print(f"{n:6,} patches, retain {r}: products take {time_pct:.1f} % of stock's {median(took[1.]):.3f} s, arithmetic {flops_pct:.1f} %, {time_pct / flops_pct:.3f} times", flush=True)
+            time_pct, flops_pct = 100 * seconds[r] / seconds[1.], 100 * flops[r] / flops[1.]
+            over = time_pct / flops_pct
+            rows.append(dict(patches=n, retain=r, stock_s=seconds[1.], time_pct=time_pct, flops_pct=flops_pct, over=over, repeats=a.repeats, **facts))
+            print(f"{n:6,} patches, retain {r}: products take {time_pct:.1f} % of stock's {seconds[1.]:.3f} s, FLOPs {flops_pct:.1f} %, {over:.3f} times", flush=True)
     if a.out: pd.DataFrame(rows).to_csv(a.out, index=False, float_format="%.6g")
 
 

@@ -6,9 +6,9 @@
 __all__ = ['app', 'Debug', 'Version', 'Model', 'Picture', 'Method', 'Patch', 'PNG', 'Methods', 'Split', 'Limit', 'BatchSize',
            'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures', 'Video', 'Text', 'Batch',
            'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled', 'BenchOut', 'Experiment', 'Results',
-           'Settings', 'Notebooks', 'Full', 'Fresh', 'one_line', 'Commands', 'version', 'main', 'list_methods',
-           'field_text', 'quiet', 'row_column', 'check_target', 'show', 'evaluate_methods', 'remarks', 'bench_methods',
-           'setting', 'reproduce_results', 'train_tiny']
+           'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line', 'Commands', 'version', 'main',
+           'list_methods', 'field_text', 'quiet', 'row_column', 'check_target', 'show', 'evaluate_methods', 'remarks',
+           'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
 import dataclasses, os
@@ -17,7 +17,7 @@ from typing import Annotated, Optional
 import typer
 from typer.core import TyperGroup
 from .errors import ConfigError
-from .files import replacing
+from .files import check_folder, replacing
 
 # %% ../nbs/60_cli.ipynb #cell-5
 def one_line(error:BaseException)->str:
@@ -31,7 +31,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx):
         try: return super().invoke(ctx)
         except KeyboardInterrupt as e: # 130 for Ctrl-C, 143 for SIGTERM
-            problem, status = "interrupted; finished work is kept, the same command goes on", 128 + getattr(e, "signum", 2)
+            problem = "interrupted; finished work is kept, the same command goes on"
+            status = 128 + getattr(e, "signum", 2)
         except Exception as e:
             own = isinstance(e, (typer.Exit, typer.Abort)) or hasattr(e, "exit_code")
             if own or ctx.params.get("debug"): raise
@@ -40,7 +41,8 @@ class Commands(TyperGroup):
         raise typer.Exit(status)
 
 # %% ../nbs/60_cli.ipynb #cell-8
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None)
 
 def version(wanted:bool):
     "Print the version and leave."
@@ -64,7 +66,8 @@ def list_methods():
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
         typer.echo(f"{name}:{','.join(map(field_text, dataclasses.fields(c)))}\n    {c.stage} stage. {summary}")
-    typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together with + between them.")
+    typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
+               "with + between them.")
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."
@@ -93,7 +96,8 @@ def check_target(target:Path, picture:Path):
 Model = Annotated[str, typer.Option(help="tiny (ships with the package), a local folder or a hub id.")]
 Picture = Annotated[Path, typer.Argument(help="An image file.")]
 Method = Annotated[str, typer.Option(help="What prunes the vision tower, see `ipcv methods`.")]
-Patch = Annotated[Optional[str], typer.Option(metavar="ROW,COL", help="A removed patch whose donors are shown; the one nearest to the middle by default.")]
+Patch = Annotated[Optional[str], typer.Option(metavar="ROW,COL",
+    help="A removed patch whose donors are shown; the one nearest to the middle by default.")]
 PNG = Annotated[Optional[Path], typer.Option(help="The PNG to write. [default: PICTURE's name with .kept.png, here]")]
 
 @app.command()
@@ -111,10 +115,12 @@ def show(picture:Picture, model:Model="tiny", method:Method="ipcv:retain=0.35", 
     trace = look(*load(model), image, *methods)
     figure = token_map(image, trace, at, title=picture.name)
     with replacing(target) as temporary: figure.savefig(temporary, format="png", dpi=150)
-    typer.echo(f"{target}: {len(trace.keep)} of {len(trace.positions)} patches kept, grid {trace.grid[1]} by {trace.grid[2]}, {method}")
+    kept, grid = f"{len(trace.keep)} of {len(trace.positions)} patches kept", f"grid {trace.grid[1]} by {trace.grid[2]}"
+    typer.echo(f"{target}: {kept}, {grid}, {method}")
 
 # %% ../nbs/60_cli.ipynb #cell-18
-Methods = Annotated[list[str], typer.Argument(metavar="METHOD...", help="One or more, see `ipcv methods`; the stock model is always included.")]
+Methods = Annotated[list[str], typer.Argument(metavar="METHOD...",
+    help="One or more, see `ipcv methods`; the stock model is always included.")]
 Split = Annotated[str, typer.Option(help="eval (ships with the package), validation, or a parquet file of questions.")]
 Limit = Annotated[Optional[int], typer.Option(min=1, help="Only the first pictures of the suite.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
@@ -122,8 +128,9 @@ Device = Annotated[Optional[str], typer.Option(help="A torch device. [default: c
 Answers = Annotated[Optional[Path], typer.Option(help="Folder for the answers; an interrupted run goes on there.")]
 
 @app.command("eval")
-def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", limit:Limit=None, batch_size:BatchSize=32, device:Device=None, out:Answers=None):
-    "Let methods answer the suite's questions; accuracy per family and relative to the stock model, with 95 % intervals."
+def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", limit:Limit=None,
+                     batch_size:BatchSize=32, device:Device=None, out:Answers=None):
+    "Let methods answer the suite's questions: accuracy by family and relative to the stock model, 95 % intervals."
     quiet(model)
     from ipcv.methods.text import parse, spell
     from ipcv.study.evaluate import evaluate
@@ -132,49 +139,58 @@ def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", li
     from ipcv.measure.stats import summarize
     from ipcv.study.suite import load_suite
     names = dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])
-    rows = evaluate(*load(model, device), load_suite(split, n_images=limit), {m: m for m in names}, out=out, batch_size=batch_size)
+    suite = load_suite(split, n_images=limit)
+    rows = evaluate(*load(model, device), suite, {m: m for m in names}, out=out, batch_size=batch_size)
     typer.echo(table_text(summarize(rows)))
     for remark in remarks(rows): typer.echo("\n" + remark)
-    typer.echo(f"\n{rows.id.nunique()} questions on {rows.image.nunique()} pictures ({split}), model {model}" + (f"; answers in {out}" if out else ""))
+    where = f"; answers in {out}" if out else ""
+    typer.echo(f"\n{rows.id.nunique()} questions on {rows.image.nunique()} pictures ({split}), model {model}{where}")
 
 def remarks(rows)->list: # rows of `evaluate`
     "What a reader must know of a small run."
     right = rows[rows.method == "vanilla"].groupby("family").correct.any()
     found = []
-    if not right.all(): found.append(f"The stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")
+    if not right.all():
+        found.append(f"The stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")
     if rows.image.nunique() < 10: found.append("Fewer than 10 pictures: no intervals.")
     return found
 
 # %% ../nbs/60_cli.ipynb #bench
 BenchMethods = Annotated[Optional[list[str]], typer.Argument(metavar="[METHOD]...",
-    help="See `ipcv methods`; the stock model is always included. [default: ipcv:retain=0.35, alone and with dart:retain=0.35]")]
+    help="See `ipcv methods`; the stock model is always included. "
+         "[default: ipcv:retain=0.35, alone and with dart:retain=0.35]")]
 BenchModel = Annotated[str, typer.Option(
-    help="tiny, a local folder, a hub id, or random:qwen2-vl-7b (or another size): the real architecture with random weights, made on the device, for timing only.")]
+    help="tiny, a local folder, a hub id, or random:qwen2-vl-7b (or another size): "
+         "the real architecture with random weights, made on the device, for timing only.")]
 Grids = Annotated[Optional[list[str]], typer.Option(metavar="FxRxC",
-    help="Frames, rows and columns of patches of a picture or video of the prompt; may be repeated. [default: 1x74x70, or 1x14x14 for tiny]")]
+    help="Frames, rows and columns of patches of a picture or video of the prompt; may be repeated. "
+         "[default: 1x74x70, or 1x14x14 for tiny]")]
 Pictures = Annotated[Optional[list[Path]], typer.Option(help="A picture file in place of grids; may be repeated.")]
 Video = Annotated[bool, typer.Option("--video", help="The grids are videos.")]
 Text = Annotated[int, typer.Option(min=3, help="Other tokens of the prompt.")]
 Batch = Annotated[int, typer.Option(min=1, help="Prompts at a time.")]
 NewTokens = Annotated[int, typer.Option(min=1, help="Tokens of the answer.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Timing rounds that count.")]
-BenchDevice = Annotated[Optional[str], typer.Option(help="A torch device. [default: cuda where there is one, else cpu]")]
+BenchDevice = Annotated[Optional[str], typer.Option(help="A torch device. [default: cuda if there is one, else cpu]")]
 Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
 Attention = Annotated[Optional[str], typer.Option(help="Attention of transformers, such as sdpa or flash_attention_2.")]
 Compiled = Annotated[bool, typer.Option("--compiled", help="Also with the tower's blocks as CUDA graphs.")]
 BenchOut = Annotated[Optional[Path], typer.Option(help="Folder for a JSON file and a PNG.")]
 
 @app.command("bench")
-def bench_methods(methods:BenchMethods=None, model:BenchModel="tiny", grid:Grids=None, picture:Pictures=None, video:Video=False, text:Text=89, batch:Batch=1,
-                  new_tokens:NewTokens=8, repeats:Repeats=5, device:BenchDevice=None, dtype:Dtype="auto", attn:Attention=None, compiled:Compiled=False, out:BenchOut=None):
+def bench_methods(methods:BenchMethods=None, model:BenchModel="tiny", grid:Grids=None, picture:Pictures=None,
+                  video:Video=False, text:Text=89, batch:Batch=1, new_tokens:NewTokens=8, repeats:Repeats=5, device:BenchDevice=None,
+                  dtype:Dtype="auto", attn:Attention=None, compiled:Compiled=False, out:BenchOut=None):
     "Measure where time goes, with methods and without: stages, FLOPs, cache, memory, and the most that could be saved."
     quiet(model)
-    if out is not None and out.exists() and not out.is_dir(): raise ConfigError(f"out={str(out)!r}: must be a folder, or one that can be made")
+    check_folder("out", out)
     import torch
     from ipcv.measure.bench import bench, grid_of
     given = {"methods": methods} if methods else {}
-    result = bench(model, grids=[grid_of(g) for g in grid] if grid else None, pictures=picture, text=text, batch=batch, new_tokens=new_tokens, repeats=repeats,
-                   video=video, device=device or ("cuda" if torch.cuda.is_available() else "cpu"), dtype=dtype, attn=attn, compiled=compiled, progress=True, **given)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    result = bench(model, grids=[grid_of(g) for g in grid] if grid else None, pictures=picture, video=video, text=text,
+                   batch=batch, new_tokens=new_tokens, repeats=repeats, device=device, dtype=dtype, attn=attn,
+                   compiled=compiled, progress=True, **given)
     typer.echo(str(result))
     if out is not None: typer.echo(f"\n{result.save(out)}, and a PNG beside it")
 
@@ -189,21 +205,26 @@ def setting(text:str)->tuple:
 
 Experiment = Annotated[Optional[str], typer.Argument(help="An experiment, such as table6; all by default.")]
 Results = Annotated[Path, typer.Option(help="Folder for results.")]
-Settings = Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the notebook, such as limit=40; may be repeated.")]
-Notebooks = Annotated[Optional[Path], typer.Option(help="Folder of experiment notebooks. [default: experiments/ of the clone, else those in the package]")]
-Full = Annotated[bool, typer.Option("--full", help="The full size, whose results are committed. [default: the reading size, fewer questions and timing rounds]")]
+Settings = Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE",
+    help="A parameter of the notebook, such as limit=40; may be repeated.")]
+Notebooks = Annotated[Optional[Path], typer.Option(
+    help="Folder of experiment notebooks. [default: experiments/ of the clone, else those in the package]")]
+Full = Annotated[bool, typer.Option("--full",
+    help="The full size, whose results are committed. [default: the reading size, fewer questions and timing rounds]")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again and replace what is there.")]
 
 @app.command("reproduce")
-def reproduce_results(name:Experiment=None, model:Model="tiny", out:Results=Path("experiments/results"), set_:Settings=None, notebooks:Notebooks=None,
-                      full:Full=False, fresh:Fresh=False):
+def reproduce_results(name:Experiment=None, model:Model="tiny", out:Results=Path("experiments/results"),
+                      set_:Settings=None, notebooks:Notebooks=None, full:Full=False, fresh:Fresh=False):
     "Regenerate tables and figures of the paper beside the paper's numbers, and one page of all results."
     from ipcv.study.reproduce import reproduce
     reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh, full=full)
 
 # %% ../nbs/60_cli.ipynb #cell-24
+TrainOut = Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the model.")]
+
 @app.command("train")
-def train_tiny(out:Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the model.")]=Path("runs/tiny"),
+def train_tiny(out:TrainOut=Path("runs/tiny"),
                device:Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]="cpu",
                smoke:Annotated[bool, typer.Option("--smoke", help="A minute of the same code.")]=False):
     "Train the embedded model from scratch, or go on from the checkpoint in the folder."

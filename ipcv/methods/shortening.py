@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from ..costs import TokenCounts, stock_counts
-from ..errors import ConfigError, bad_field
+from ..errors import bad_field
 from ..families.base import TowerPass
 from ..hooks import span
 from .base import Method, check_block, check_choice, check_integer, check_switch
@@ -246,22 +246,23 @@ class MergingConfig(ShorteningMethod):
     def proportional(self) -> bool: return self.sized and not self.parity
 
     def check(self, tower):
-        "Raises `ConfigError` if the tower lacks `prune_layer`, its blocks cannot merge down to `retain`, or the language model reads an earlier block."
+        "Raises `ConfigError` if the tower lacks `prune_layer`, or its blocks cannot merge down to `retain`."
         super().check(tower)
-        if tower.used_depth < tower.depth:
-            raise ConfigError(f"{self}: merges up to the last block, and the language model reads the output of block {tower.used_depth - 1}; allowed: a method that prunes before one block")
         share, most = (.8, "a fifth") if self.is_steep else (.5, "half")
-        least = share ** (tower.depth - self.prune_layer)
+        least = share ** (tower.used_depth - self.prune_layer)
         if self.retain < least:
-            where = f"from block {self.prune_layer} on in a tower of {tower.depth} blocks"
+            where = f"from block {self.prune_layer} on in a tower of {tower.used_depth} blocks"
             raise bad_field("retain", self.retain, f"at least {least:.3g} {where}: a block merges {most} of the tokens at most")
 
     def plan(self,
         n:int, # patches of an item
         tower, # the adapter, or the tower's dimensions
     ) -> list: # pairs to merge in each block from `prune_layer` on
-        "How many pairs of an item each block merges."
-        blocks = tower.depth - self.prune_layer
+        "How many pairs of an item each block merges; none after the last block that the language model reads."
+        blocks = tower.used_depth - self.prune_layer
+        return self.pairs(n, blocks, tower) + [0] * (tower.depth - tower.used_depth)
+
+    def pairs(self, n:int, blocks:int, tower) -> list: # as `plan`, for the blocks that may merge
         if self.parity and not tower.compact_merger: return steep_to_square(n, self.retain, blocks, tower.cell)
         if self.is_steep: return steep(n, self.retain, blocks, tower.cell)
         reachable = -(-n // (2 ** blocks * tower.cell)) * tower.cell # as few as halving in every block leaves
@@ -273,12 +274,12 @@ class MergingMethod(MergingConfig):
     @abstractmethod
     def operations(self,
         steps:int, # blocks that merge by the schedule
-        blocks:int, # blocks from `prune_layer` on
+        blocks:int, # blocks that may merge
     ) -> list: # of each block: a name in JOINS
         "What becomes of a pair in each block."
 
     def tower_pass(self, tower, items:Items) -> Merging:
-        blocks, plans = tower.depth - self.prune_layer, [self.plan(n, tower) for n in items.patches]
+        blocks, plans = tower.used_depth - self.prune_layer, [self.plan(n, tower) for n in items.patches]
         steps = math.ceil(math.log(self.retain) / math.log(.8) - 1e-9) if self.is_steep else blocks
         return Merging(self, tower, items, plans, self.operations(steps, blocks), self.proportional)
 

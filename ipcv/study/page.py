@@ -17,7 +17,8 @@ from jinja2 import Environment
 from ..files import write_text
 
 # %% ../../nbs/60_page.ipynb #text
-AVERAGES = ("retain_vision", "retain_language", "avg_acc_pct", "avg_lo", "avg_hi", "paper_avg_acc_pct", "rel_latency_pct", "paper_rel_latency_pct")
+AVERAGES = ("retain_vision", "retain_language", "avg_acc_pct", "avg_lo", "avg_hi", "paper_avg_acc_pct",
+            "rel_latency_pct", "paper_rel_latency_pct")
 
 def table_text(table:pd.DataFrame)->str:
     "A results table in two blocks of text: averages, then question families."
@@ -32,8 +33,10 @@ def text_block(table:pd.DataFrame, columns:list)->str:
 # %% ../../nbs/60_page.ipynb #headline
 def headline(table:pd.DataFrame): # DataFrame of texts, or None
     "The five columns that a reader wants first, in plain words; those that the table has."
-    columns = {"accuracy, % (95 % interval)": with_interval(table), "paper's accuracy": numbers(table, "paper_avg_acc_pct"),
-               "time, %": numbers(table, "rel_latency_pct"), "paper's time": numbers(table, "paper_rel_latency_pct")}
+    columns = {"accuracy, % (95 % interval)": with_interval(table),
+               "paper's accuracy": numbers(table, "paper_avg_acc_pct"),
+               "time, %": numbers(table, "rel_latency_pct"),
+               "paper's time": numbers(table, "paper_rel_latency_pct")}
     there = {name: texts for name, texts in columns.items() if texts is not None}
     if not there or "method" not in table: return None
     first = {name: table[name] for name in ("part", "split", "method") if name in table}
@@ -52,11 +55,13 @@ def with_interval(table:pd.DataFrame):
 
 # %% ../../nbs/60_page.ipynb #rest
 WORDS = dict(
-    avg_acc_pct="accuracy", avg_lo="accuracy, low", avg_hi="accuracy, high", retain_vision="kept in the tower", retain_language="kept in the LLM",
+    avg_acc_pct="accuracy", avg_lo="accuracy, low", avg_hi="accuracy, high",
+    retain_vision="kept in the tower", retain_language="kept in the LLM",
     minus_acc="accuracy minus IPCV's", acc_lo="accuracy difference, low", acc_hi="accuracy difference, high",
-    rel_latency_pct="time", rel_prefill_pct="time to first token", minus_time="time minus IPCV's", time_lo="time, low", time_hi="time, high",
-    counted_tflops="TFLOPs (counted)", counted_kv_mib="cache, MiB (counted)", tflops="TFLOPs", kv_cache_mb="cache, MiB", flops_pct="FLOPs",
-    cache_pct="cache", peak_mib="peak memory, MiB", tower_peak_mib="tower's peak, MiB",
+    rel_latency_pct="time", rel_prefill_pct="time to first token",
+    minus_time="time minus IPCV's", time_lo="time, low", time_hi="time, high",
+    counted_tflops="TFLOPs (counted)", counted_kv_mib="cache, MiB (counted)", tflops="TFLOPs", kv_cache_mb="cache, MiB",
+    flops_pct="FLOPs", cache_pct="cache", peak_mib="peak memory, MiB", tower_peak_mib="tower's peak, MiB",
     tower_pct="tower", prefill_pct="prefill", rest_pct="rest", ceiling_free_tower="most speed-up")
 
 def words(column:str)->str:
@@ -85,9 +90,11 @@ def data_uri(picture:Path)->str:
     "A PNG as the address of itself."
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
-SIZES = dict(limit="{} pictures", validation_limit="{} pictures of the validation split", confirm_limit="{} pictures for what is ahead", n_timed="{} timed questions",
-             repeats="{} timing rounds", fitted="{} scenes for constants", checked="{} scenes for checks", draws="{} draws per scene", climbs="{} ascents per scene",
-             looked_at="{} pictures looked at")
+SIZES = dict(limit="{} pictures", validation_limit="{} pictures of the validation split",
+             confirm_limit="{} pictures for what is ahead", looked_at="{} pictures looked at",
+             n_timed="{} timed questions", repeats="{} timing rounds",
+             fitted="{} scenes for constants", checked="{} scenes for checks", draws="{} draws per scene",
+             climbs="{} ascents per scene")
 
 def size_words(parameter:str, value)->str:
     "A parameter of the size in words: '64 pictures'."
@@ -100,9 +107,10 @@ def section(folder:Path, stamp:int)->dict: # read once for each `stamp`, the tim
     title, promise = opening(folder / f"{record['notebook']}.ipynb")
     file = folder / "table.csv"
     table = pd.read_csv(file) if file.exists() else None
-    facts = [f"{k} {v}" for group in ("parameters", "versions", "hardware") for k, v in record[group].items() if v is not None]
+    facts = {**record["parameters"], **record["versions"], **record["hardware"]}
     first, whole = (None, None) if table is None else (headline(table), all_columns(table))
-    return dict(record, title=title, promise=promise, place=record.get("place", 100), facts="; ".join(facts), tiny=record["model"] == "tiny",
+    return dict(record, title=title, promise=promise, place=record.get("place", 100), tiny=record["model"] == "tiny",
+                facts="; ".join(f"{k} {v}" for k, v in facts.items() if v is not None),
                 changes=", ".join(size_words(k, v) for k, v in record["changed"].items()),
                 headline=cells_of_table(first), whole=cells_of_table(whole),
                 images=[(name, data_uri(folder / name)) for name in record["pictures"]])
@@ -115,7 +123,9 @@ th, td { padding: .25em .6em; border-bottom: 1px solid #ddd; text-align: right; 
 th { vertical-align: bottom } td.text, th:first-child { text-align: left }
 .wide { overflow-x: auto } img { max-width: 100%; margin: .5em 0 } small, .quiet { color: #666 }
 .paper { color: #a50 } .size { background: #fff3d6; padding: .1em .4em } progress { width: 100% }
-@media (max-width: 600px) { table { font-size: 12px } th, td { padding: .25em .3em } h1 { font-size: 1.4em } h2 { font-size: 1.15em } }
+@media (max-width: 600px) {
+  table { font-size: 12px } th, td { padding: .25em .3em } h1 { font-size: 1.4em } h2 { font-size: 1.15em }
+}
 """
 TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -126,28 +136,39 @@ TEMPLATE = """<!doctype html>
 </head>
 {% macro grid(t) %}<div class="wide"><table>
 <tr>{% for c in t.columns %}<th{% if c.startswith("paper") %} class="paper"{% endif %}>{{ c }}</th>{% endfor %}</tr>
-{% for row in t.rows %}<tr>{% for x in row %}<td{% if loop.first %} class="text"{% endif %}>{{ x }}</td>{% endfor %}</tr>
+{% for row in t.rows %}<tr>
+{% for x in row %}<td{% if loop.first %} class="text"{% endif %}>{{ x }}</td>{% endfor %}
+</tr>
 {% endfor %}</table></div>{% endmacro %}
 <body>
 <h1>ipcv: results</h1>
 {% if run %}<p><progress value="{{ run.done | length }}" max="{{ run.total }}"></progress><br>
-<b>{{ run.done | length }} of {{ run.total }} done</b>{% if run.going %}, running: {{ run.running }}. {{ run.left }}{% elif run.stopped %}. Stopped; the same command goes on.{% else %}.{% endif %}
+<b>{{ run.done | length }} of {{ run.total }} done</b>
+{%- if run.going %}, running: {{ run.running }}. {{ run.left }}
+{%- elif run.stopped %}. Stopped; the same command goes on.
+{%- else %}.{% endif %}
 
 <span class="quiet">As of {{ run.now }}.</span></p>
 {% if run.to_come %}<p class="quiet">Still to come: {{ run.to_come | join(", ") }}.</p>{% endif %}{% endif %}
-<p>Accuracy and time are percent of the stock model's. Columns marked <span class="paper">paper</span> are the paper's, measured there on
-Qwen2-VL-7B and public benchmarks. All other numbers were measured here, on the model and questions named below each title, unless a
-column or row says "counted" or "arithmetic". Compare the order of methods and the direction of effects, not levels. Intervals are 95 %,
-pictures resampled.</p>
+<p>Accuracy and time are percent of the stock model's. Columns marked <span class="paper">paper</span> are the paper's,
+measured there on Qwen2-VL-7B and public benchmarks. All other numbers were measured here, on the model and questions named
+below each title, unless a column or row says "counted" or "arithmetic". Compare the order of methods and the direction of
+effects, not levels. Intervals are 95 %, pictures resampled.</p>
 {% for name, why in failures.items() %}<h2>{{ name }}</h2><p><b>Did not finish:</b> {{ why }}</p>{% endfor %}
 {% for s in sections %}
 <h2 id="{{ s.notebook }}">{{ s.title }}</h2>
 <p>{{ s.promise }}</p>
-<p><b>Measured on {% if s.tiny %}the small model and synthetic suite that ship with ipcv{% else %}{{ s.model }}{% endif %}</b>, {{ "%.0f" | format(s.seconds) }} s,
-finished {{ s.finished }}.{% if s.size == "reading" and s.changes %} <span class="size">Reading size: {{ s.changes }}. Intervals are of these pictures. The full size: <code>make reproduce ARGS=--full</code>.</span>{% endif %}</p>
+<p><b>Measured on {{ "the small model and synthetic suite that ship with ipcv" if s.tiny else s.model }}</b>,
+{{ "%.0f" | format(s.seconds) }} s, finished {{ s.finished }}.
+{% if s.size == "reading" and s.changes %}
+<span class="size">Reading size: {{ s.changes }}. Intervals are of these pictures.
+The full size: <code>make reproduce ARGS=--full</code>.</span>
+{% endif %}</p>
 {% if s.headline %}{{ grid(s.headline) }}{% endif %}
 {% for name, uri in s.images %}<img alt="{{ name }}" src="{{ uri }}">{% endfor %}
-{% if s.whole %}{% if s.headline %}<details><summary>All columns, question families among them</summary>{{ grid(s.whole) }}</details>{% else %}{{ grid(s.whole) }}{% endif %}{% endif %}
+{% if s.whole and s.headline %}
+<details><summary>All columns, question families among them</summary>{{ grid(s.whole) }}</details>
+{% elif s.whole %}{{ grid(s.whole) }}{% endif %}
 <p><small>{{ s.facts }}; commit {{ s.commit or "none" }}</small></p>
 {% endfor %}
 </body>
@@ -158,7 +179,7 @@ def write_page(out,           # folder of results
                failures=None, # name -> why, for experiments that did not finish
                run=None,      # what `progress_of` gives, while experiments run
               )->Path:
-    "Write `index.html` of all complete results in a folder; the full size of an experiment in place of its reading size."
+    "Write `index.html` of all complete results in a folder, the full size in place of the reading size."
     files = [f for f in Path(out).glob("*/*/run.json") if not f.parent.name.endswith((".partial", ".old"))]
     sections = [section(f.parent, f.stat().st_mtime_ns) for f in files]
     full = {(s["notebook"], s["model"]) for s in sections if s["size"] == "full"}
@@ -189,8 +210,9 @@ def progress_of(done:dict, to_come:list, total:int, before:dict, elapsed=0., goi
     left = seconds_left(before, done, to_come, elapsed)
     now = datetime.now()
     text = "" if left is None else f"About {in_words(left)} left, until {(now + timedelta(seconds=left)):%H:%M}."
-    return dict(done=list(done), total=total, running=to_come[0] if to_come else None, to_come=to_come[1:] if going else to_come,
-                left=text, now=f"{now:%H:%M:%S}", going=going and bool(to_come), stopped=bool(to_come) and not going)
+    return dict(done=list(done), total=total, running=to_come[0] if to_come else None,
+                to_come=to_come[1:] if going else to_come, left=text, now=f"{now:%H:%M:%S}",
+                going=going and bool(to_come), stopped=bool(to_come) and not going)
 
 def in_words(seconds:float)->str:
     "'40 seconds', '3 minutes'."

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import pandas as pd
 from filelock import FileLock, Timeout
 from ..errors import ConfigError, ResultsError
-from ..files import write_json
+from ..files import check_folder, write_json
 from ..measure.environment import machine, versions
 from .page import progress_of, table_text, write_page
 from .tables import only
@@ -39,7 +39,8 @@ def experiments(folder=None, # where to look instead of `places`
     for folder in looked:
         found = sorted(folder.glob("*.ipynb"), key=lambda p: (declared(p)["place"], p.stem))
         if found: return {p.stem: p for p in found}
-    raise ConfigError(f"no experiment notebooks in {' or '.join(map(str, looked))}: run this in a clone of ipcv, or name their folder with --notebooks")
+    raise ConfigError(f"no experiment notebooks in {' or '.join(map(str, looked))}: "
+                      "run this in a clone of ipcv, or name their folder with --notebooks")
 
 def assignments(path, tag:str)->dict:
     "Names and literal values that a notebook's cells with this tag assign, read without running them."
@@ -57,11 +58,14 @@ def defaults(path)->dict:
     return assignments(path, "parameters")
 
 def configured(path, given:dict, full=True)->dict:
-    "All parameters: `given`, then those of the reading size unless `full`, then defaults. Raises `ConfigError` for a parameter that the notebook does not have."
+    """All parameters: `given`, then those of the reading size unless `full`, then defaults.
+
+    Raises `ConfigError` for a parameter that the notebook does not have."""
     known = defaults(path)
     size = {} if full else declared(path)["reading"]
     for k, v in {**size, **given}.items():
-        if k not in known: raise ConfigError(f"{k}={v!r}: {Path(path).stem} has no such parameter, it has {', '.join(known)}")
+        if k in known: continue
+        raise ConfigError(f"{k}={v!r}: {Path(path).stem} has no such parameter, it has {', '.join(known)}")
     return {**known, **size, **given}
 
 def changed(path, asked:dict)->dict:
@@ -75,7 +79,9 @@ PLACES = "out", "answers" # parameters that say where, not what
 def commit(folder=None)->str: # "4f2c..., changed" where files differ from it, None outside of a clone
     "The commit of the clone that the package runs from."
     folder = Path(folder or files("ipcv").joinpath(".."))
-    def git(*words): return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
+    def git(*words):
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     try:
         if not (Path(git("rev-parse", "--show-toplevel")) / "settings.ini").exists(): return None
         return git("rev-parse", "HEAD") + (", changed" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -104,13 +110,15 @@ def configuration(path, parameters:dict)->dict:
     "What must agree before two runs may share a folder: parameters, code, data, versions, hardware."
     v, m = versions(), machine()
     chosen = {k: x for k, x in parameters.items() if k not in PLACES}
-    return {**chosen, "code and data of ipcv": code_digest(str(files("ipcv"))), "code of the notebook": code_digest(path),
-            "torch": v["torch"], "transformers": v["transformers"], "hardware": f"{m['cpu']}, {m['threads']} threads, {m['gpu'] or 'no GPU'}"}
+    code = {"code and data of ipcv": code_digest(str(files("ipcv"))), "code of the notebook": code_digest(path)}
+    return {**chosen, **code, "torch": v["torch"], "transformers": v["transformers"],
+            "hardware": f"{m['cpu']}, {m['threads']} threads, {m['gpu'] or 'no GPU'}"}
 
 # %% ../../nbs/61_reproduce.ipynb #cell-28
 def differing(old:dict, new:dict)->list:
     "What differs between two configurations, in words."
-    return [f"{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in dict.fromkeys([*new, *old]) if old.get(k) != new.get(k)]
+    keys = [k for k in dict.fromkeys([*new, *old]) if old.get(k) != new.get(k)]
+    return [f"{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in keys]
 
 @contextmanager
 def held(folder:Path):
@@ -118,7 +126,8 @@ def held(folder:Path):
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try: lock.acquire(timeout=0)
-    except Timeout: raise ResultsError(f"{folder} is being written by another process: wait for it, or stop it") from None
+    except Timeout:
+        raise ResultsError(f"{folder} is being written by another process: wait for it, or stop it") from None
     try: yield
     finally: lock.release()
 
@@ -151,7 +160,8 @@ def claim_folder(folder:Path,        # where the complete result belongs
         if folder.exists() and not replacing: return folder, True
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
-    write_json(partial / "run.json", dict(configuration=config, fresh=fresh or bool(begun.get("fresh")), resumed=resumed))
+    fresh = fresh or bool(begun.get("fresh"))
+    write_json(partial / "run.json", dict(configuration=config, fresh=fresh, resumed=resumed))
     return partial, False
 
 # %% ../../nbs/61_reproduce.ipynb #cell-30
@@ -217,23 +227,27 @@ def in_thread(work,        # called without arguments, in a thread
 def execute(path, parameters:dict, output:Path, show=True, tick=None):
     "Run a notebook with papermill and keep it with its outputs. Raises `ResultsError` naming the cell that failed."
     import logging, papermill as pm
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of values that its parser cannot read; `defaults` has read them
+    # papermill warns of values that its parser cannot read; `defaults` has read them
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     manager, made = own_kernels()
     def work():
-        return pm.execute_notebook(str(path), str(output), parameters, kernel_name="python3", language="python", progress_bar=False,
-                                   kernel_manager_class=manager, stderr_file=sys.stderr if show else None)
+        return pm.execute_notebook(str(path), str(output), parameters, kernel_name="python3", language="python",
+                                   progress_bar=False, kernel_manager_class=manager,
+                                   stderr_file=sys.stderr if show else None)
     with patch.dict(os.environ, surroundings(parameters, output)):
         try: in_thread(work, lambda: [kill_kernel(m) for m in made], tick)
         except pm.PapermillExecutionError as e:
             why = " ".join(str(e.evalue).split())
-            raise ResultsError(f"{Path(path).name}, cell {e.exec_count}: {e.ename}: {why} (the notebook as far as it came: {output})") from None
+            raise ResultsError(f"{Path(path).name}, cell {e.exec_count}: {e.ename}: {why} "
+                               f"(the notebook as far as it came: {output})") from None
 
 def surroundings(parameters:dict, output:Path)->dict:
     "Environment variables of a kernel: this package first, quiet libraries, a file for `spent`."
     package = str(files("ipcv").joinpath("..").resolve())
     return dict(PYTHONPATH=os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
                 MPLBACKEND="module://matplotlib_inline.backend_inline", HF_DATASETS_DISABLE_PROGRESS_BARS="1",
-                HF_HUB_DISABLE_PROGRESS_BARS=str(int(parameters.get("model") == "tiny")), PYTHONWARNINGS="ignore:IProgress not found",
+                HF_HUB_DISABLE_PROGRESS_BARS=str(int(parameters.get("model") == "tiny")),
+                PYTHONWARNINGS="ignore:IProgress not found",
                 IPCV_SECONDS=str(output.parent / "seconds.jsonl"))
 
 # %% ../../nbs/61_reproduce.ipynb #cell-36
@@ -289,7 +303,8 @@ def run(path,              # an experiment notebook
         size = dict(size="full" if full else "reading", changed=changed(path, asked), place=declared(path)["place"])
         times = dict(seconds=seconds, parts=seconds_by_part(work / "seconds.jsonl"), resumed=record_of(work)["resumed"],
                      finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
-        what = dict(notebook=path.stem, model=asked["model"], parameters={k: v for k, v in asked.items() if k not in PLACES}, pictures=pictures)
+        chosen = {k: v for k, v in asked.items() if k not in PLACES}
+        what = dict(notebook=path.stem, model=asked["model"], parameters=chosen, pictures=pictures)
         where = dict(versions=versions(), hardware=machine(), commit=commit(), configuration=config)
         write_json(work / "run.json", {**what, **size, **times, **where})
         (work / "seconds.jsonl").unlink(missing_ok=True)
@@ -367,7 +382,7 @@ def stopped_by_signals():
     def stop(signum, _): raise Stopped(signum)
     names = ("SIGTERM", "SIGHUP") if current_thread() is main_thread() else ()
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {s: signal.signal(s, stop) for s in known if signal.getsignal(s) is not signal.SIG_IGN} # nohup ignores SIGHUP
+    before = {s: signal.signal(s, stop) for s in known if signal.getsignal(s) is not signal.SIG_IGN} # as nohup does
     try: yield
     finally:
         for s, handler in before.items(): signal.signal(s, handler)
@@ -381,11 +396,14 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
               show=True,                  # print progress and tables
               full=False,                 # the full size, whose results are committed, in place of the reading size
              )->list:                     # the folders with the results
-    "Run experiments, print their tables and write `index.html`. Raises `ConfigError`, and `ResultsError` when one did not finish."
-    if Path(out).exists() and not Path(out).is_dir(): raise ConfigError(f"out is {str(out)!r}; allowed: a folder, or one that can be made")
+    """Run experiments, print their tables and write `index.html`.
+
+    Raises `ConfigError`, and `ResultsError` when an experiment did not finish."""
+    check_folder("out", out)
     there = experiments(notebooks)
     chosen = [only(name, there, "an experiment")] if name else list(there.values())
-    if parameters and not name: raise ConfigError(f"{', '.join(parameters)}: parameters can be set for one experiment, name it: {', '.join(there)}")
+    if parameters and not name:
+        raise ConfigError(f"{', '.join(parameters)}: parameters can be set for one experiment, name it: {', '.join(there)}")
     given = {**(parameters or {}), "model": model}
     for path in chosen: configured(path, given, full) # a wrong name fails before any work is done
     if fresh: shutil.rmtree(Path(out) / "answers" / folder_name(model), ignore_errors=True)
@@ -398,7 +416,8 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
             raise
     progress.say(f"All results on one page: {progress.page(going=False)}")
     if failed := progress.failures:
-        raise ResultsError(f"{len(failed)} of {len(chosen)} did not finish: " + "; ".join(f"{n}: {why}" for n, why in failed.items()))
+        reasons = "; ".join(f"{n}: {why}" for n, why in failed.items())
+        raise ResultsError(f"{len(failed)} of {len(chosen)} did not finish: {reasons}")
     return progress.folders
 
 # %% ../../nbs/61_reproduce.ipynb #times-table
