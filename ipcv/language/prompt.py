@@ -174,7 +174,7 @@ def note_prompt(adapter:LanguageAdapter, forward, call:dict):
     finally: _prompt.reset(token)
 
 def by_hand(adapter, prompt:Prompt, call:dict, generation): # -> Prompt
-    "A prompt of embeddings without pixels: the features may be in them. Raises `ConfigError` where nothing says which tokens are visual."
+    "A prompt of embeddings without pixels: the features may be in them. Without ids and types it counts as text; `compress` refuses it where images are known of."
     embeds, cache = prompt.inputs_embeds, call.get("past_key_values")
     if embeds is None: return prompt
     (B, T), seen = embeds.shape[:2], cache.get_seq_length() if cache is not None else 0
@@ -184,8 +184,7 @@ def by_hand(adapter, prompt:Prompt, call:dict, generation): # -> Prompt
         ids = ids.repeat_interleave(B // len(ids), 0)
     if ids is not None and ids.shape == (B, T): marks = adapter.placeholders(ids, embeds)
     elif types is not None and types.shape[-1] >= T: marks = {m: types[:, -T:] == i for i, m in enumerate(adapter.tokens, 1)}
-    elif seen or T == 1: return prompt
-    else: raise ConfigError("inputs_embeds: which of these are visual tokens? Pass input_ids to `generate` as well, or mm_token_type_ids (zeros for text)")
+    else: return prompt
     here = tuple(m for m, at in marks.items() if at.any())
     return Prompt(ids, embeds, here, prompt.grids, marks, True) if here else prompt
 

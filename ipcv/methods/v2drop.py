@@ -42,7 +42,7 @@ def stage_ratio(
 # %% ../../nbs/13_v2drop.ipynb #method
 @dataclass(frozen=True)
 class V2Drop(StagedMethod):
-    """The visual tokens that change most from layer to layer, in three stages; Chen et al. 2025. Keeps retain^(1/3), retain^(2/3) and
+    """The visual tokens that change most from layer to layer, in three stages; Chen et al. 2025, arXiv:2509.01552. Keeps retain^(1/3), retain^(2/3) and
     `retain` of each sample's visual tokens from `layer`, `layer2` and `layer3` on; over 28 layers at the default places that is
     62, 50 and 33 % on average for retain 0.35, 0.2 and 0.05. With `parity` as the authors of IPCV ran it: metric "cosine",
     1 - rho of what is there at two stages (`stage_ratio`), then one token; 48, 32 and 16 %. Raises `ConfigError` on a bad field."""

@@ -29,8 +29,8 @@ from ..families.registry import tower_for, unwrap
 class Compression:
     """What `compress` returns: a context manager, or a handle to be removed by hand.
 
-    `report` and `totals` say what was pruned, `print(run)` shows both. `trace` says which tokens. `clear` forgets them. `remove` gives the stock model back.
-    A handle that was left may be entered again."""
+    `report` and `totals` say what was pruned, `print(run)` shows both. `trace` says which tokens.
+    `clear` forgets them. `remove` gives the stock model back. A handle that was left may be entered again."""
     def __init__(self,
         tower, # the adapter of the model
         methods:tuple, # what to run
@@ -41,20 +41,21 @@ class Compression:
     ):
         self.model = tower.model if model is None else model
         self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
-        self.vision, self.language = (next((m for m in methods if m.stage == stage), None) for stage in ("vision", "language"))
+        by_stage = {method.stage: method for method in methods}
+        self.vision, self.language = by_stage.get("vision"), by_stage.get("language")
         self.log, self.ledger, self._now = PruningLog(), FeatureLedger(), ThreadState()
         self._undo, self._inside = [], False
         self._names = list(inspect.signature(type(tower.model).forward).parameters)[1:] if tower else []
 
     def __enter__(self):
-        "Attach again, if it was left before. Raises `AlreadyCompressedError` where the model is in a `with` block already."
+        "Attach again, if it was left before. Raises `AlreadyCompressedError` in a `with` block of its own."
         if self._inside: raise AlreadyCompressedError("this handle's `with` block is entered already")
         if (self.methods or self.memory is not None) and not self._undo: install(self)
         self._inside = True
         return self
 
     def __exit__(self, kind, error, traceback):
-        "Give the stock model back, also after an exception; raises `NothingPrunedError` as `remove` does, unless there was one."
+        "Give the stock model back, also after an exception. Without one, raises as `remove` does."
         self._inside = False
         if kind is None: self.remove()
         else: self._detach()
@@ -62,8 +63,8 @@ class Compression:
     def remove(self):
         """Take the methods off: the model is stock again, bit for bit. May be called twice; the report stays readable.
 
-        Afterwards it raises `NothingPrunedError` if a method saw items that could have lost tokens and kept every token of every item in the whole run. If none of the items
-        could lose a token (icons of a single merge window), it warns."""
+        Afterwards it raises `NothingPrunedError` if a method saw items that could have lost tokens and kept every
+        token of every item in the whole run. If no item could lose one (icons of a single merge window), it warns."""
         was_attached = bool(self._undo)
         self._detach()
         if was_attached: check_run(self)
@@ -74,22 +75,28 @@ class Compression:
 
     @property
     def report(self) -> pd.DataFrame:
-        """A row for each item and stage: `pass_` (a prompt or a batch), `item`, `stage`, `method`, `modality`, `grid`, `tokens_in`, `tokens_kept` and `layer`, the block or decoder layer
-        before which the first tokens went. The latest 10,000 rows are held; `report.attrs["forgotten"]` counts older ones."""
+        """A row for each item and stage.
+
+        Columns: `pass_` (a prompt or a batch), `item`, `stage`, `method`, `modality`, `grid`, `tokens_in`,
+        `tokens_kept` and `layer`, the block or decoder layer before which the first tokens went.
+        The latest 10,000 rows are held; `report.attrs["forgotten"]` counts older ones."""
         return self.log.frame()
 
     @property
     def totals(self) -> pd.DataFrame:
-        "Exact counts of each stage: `items`, `passes`, `tokens_in`, `tokens_kept` and `prunable` (items that could have lost a token). Nothing is ever forgotten here but by `clear`."
+        """Exact counts of each stage, until `clear`: `items`, `passes`, `tokens_in`, `tokens_kept` and `prunable`
+        (items that could have lost a token)."""
         return pd.DataFrame({stage: vars(total) for stage, total in self.log.totals.items()}).T
 
     @property
     def trace(self) -> list:
-        "With `compress(..., trace=True)`: a `Trace` for each of the latest 10,000 items, with positions, kept and removed tokens and donors, all counted from the item's first token."
+        """With `compress(..., trace=True)`: a `Trace` for each of the latest 10,000 items, with positions, kept and
+        removed tokens and donors, all counted from the item's first token."""
         return list(self.log.traces)
 
     def __str__(self): return describe(self)
-    def __reduce_ex__(self, protocol): raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
+    def __reduce_ex__(self, protocol):
+        raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
 
     def _detach(self):
         while self._undo: self._undo.pop()()
@@ -99,11 +106,15 @@ class Compression:
 _compressed = weakref.WeakSet() # models that are compressed at the moment
 
 def install(run:Compression):
-    "Put a handle between a model, its tower and its blocks, or change nothing. Raises `AlreadyCompressedError`, and `ConfigError` for a language model that cannot be shortened."
+    """Put a handle between a model, its tower and its blocks, or change nothing.
+
+    Raises `AlreadyCompressedError`, and `ConfigError` for a language model that cannot be shortened."""
     tower, model = run.tower, run.tower.model
-    if model in _compressed: raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
+    if model in _compressed:
+        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
     drop = LayerDrop(run.model, run.language, partial(record_language, run)) if run.language else None
-    pruner = PlaceholderPruner(run.model, lambda: run._now.given or run._now.seen.left) if run.vision and run.vision.shortens else None
+    shortens = run.vision is not None and run.vision.shortens
+    pruner = PlaceholderPruner(run.model, lambda: run._now.given or run._now.seen.left) if shortens else None
     try:
         if drop: run._undo.append(drop.install().remove)
         for owner, name, around in wrappers(run): run._undo.append(wrap(owner, name, around))
@@ -121,18 +132,21 @@ def wrappers(run:Compression): # yields (owner, name of a method, what goes arou
     yield tower.model.language_model, "forward", partial(beside, run)
     yield tower.module, "forward", partial(through_tower, run)
     for modality, name in tower.entrances.items(): yield tower.model, name, partial(entrance, run, modality)
-    for i, block in enumerate(tower.blocks if run.vision else ()): yield block, "forward", partial(through_block, run, i)
+    if run.vision is None: return
+    for i, block in enumerate(tower.blocks): yield block, "forward", partial(through_block, run, i)
 
 def is_compressed(model:nn.Module) -> bool:
     "Is a handle between this model and its tower at the moment?"
     return getattr(model, "model", model) in _compressed
 
 # %% ../../nbs/07_compress.ipynb #cell-17
-ELSEWHERE = ("the prompt holds images or videos, but their features were not made by this compressed tower (they came from the stock model or another handle, "
-             "or were changed since); make them inside this handle's `with` block")
+ELSEWHERE = ("the prompt holds images or videos, but their features were not made by this compressed tower "
+             "(they came from the stock model or another handle, or were changed since); make them inside this handle's `with` block")
 
 def whole_pass(run, previous, *args, **kwargs):
-    "Around the model's forward: take up the pass in which its features were made, or open one; see that what should prune does. Raises `NothingPrunedError` and `ConfigError`."
+    """Around the model's forward: take up the pass in which its features were made, or open one.
+
+    Raises `NothingPrunedError` where a method that should prune did not."""
     now, call = run._now, {**dict(zip(run._names, args)), **kwargs}
     begins, record = starts_sequence(call), open_pass(run, call)
     before, now.seen, now.inside, record.used = len(record.rows), record, True, True
@@ -152,11 +166,13 @@ def check_pass(run, record, before:int):
     "Raise `NothingPrunedError` where a method that should prune has not seen the items of a prompt."
     for method in run.methods:
         rows = record.rows if method.stage == "vision" or run._now.step else record.rows[before:]
-        if method.stage not in {row[0] for row in rows}: raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
+        if all(row[0] != method.stage for row in rows): raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
 
 # %% ../../nbs/07_compress.ipynb #open
 def open_pass(run, call:dict) -> PassRecord:
-    "The record of the pass that a forward begins, by the features that it is given. Raises `NothingPrunedError` where a vision method did not make them."
+    """The record of the pass that a forward begins, by the features that it is given.
+
+    Raises `NothingPrunedError` where the vision method did not make them."""
     now, brought = run._now, {m: out for m, out in (call.get("mm_encoder_outputs") or {}).items() if out is not None}
     found = {m: run.ledger.find(out.pooler_output) for m, out in brought.items()}
     if run.vision and None in found.values(): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
@@ -177,7 +193,7 @@ def prompt_length(call:dict) -> int:
 
 # %% ../../nbs/07_compress.ipynb #embeds
 def check_embeddings(run, call:dict): # the `PassRecord` of the features in them, or None
-    "Look for features in `inputs_embeds`. Raises `NothingPrunedError` where they are not this handle's, `ConfigError` where tokens would have to be dropped from them."
+    "Look for features in `inputs_embeds`. Raises `NothingPrunedError` where they are not this handle's."
     embeds, types = call.get("inputs_embeds"), call.get("mm_token_type_ids")
     pixels = any(call.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
     if embeds is None or embeds.shape[1] == 1 or pixels or not run.methods: return None
@@ -185,16 +201,17 @@ def check_embeddings(run, call:dict): # the `PassRecord` of the features in them
     told = types is not None and types.shape == embeds.shape[:2]
     visual = types.flatten().to(embeds.device) > 0 if told else found.known & found.items[0]
     if not bool(visual.any()): return None
-    if run.vision and not bool(found.known[visual].all()): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
-    for method in run.methods:
-        if method.stage == "language" or method.shortens:
-            raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know where the prompt's placeholders are; allowed is generate(**inputs) with "
-                              "pixel_values, or input_ids with mm_encoder_outputs={'image': model.get_image_features(...)}")
+    if run.vision and not bool(found.known[visual].all()):
+        raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
     return found.record
 
 def beside(run, previous, *args, **kwargs):
-    "Around the language model's forward: calls that pass the model by are looked at as well."
-    if not run._now.inside: check_embeddings(run, kwargs)
+    "Around the language model's forward, for calls that pass the model by. Raises `ConfigError` where positions would have to go."
+    if run._now.inside or check_embeddings(run, kwargs) is None: return previous(*args, **kwargs)
+    for method in run.methods:
+        if method.stage == "vision" and not method.shortens: continue
+        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} drops positions in calls of the whole model only; "
+                          "allowed is the model's forward or generate, with input_ids or mm_token_type_ids")
     return previous(*args, **kwargs)
 
 # %% ../../nbs/07_compress.ipynb #cell-18
@@ -231,37 +248,43 @@ def through_tower(run, previous, *args, **kwargs):
 
 # %% ../../nbs/07_compress.ipynb #end
 def check_run(run:Compression):
-    "Raise `NothingPrunedError` where a method kept every token of every item of a run, though it could have dropped some; warn where it could not."
+    "Raise `NothingPrunedError` where a method kept every token of a run though it could have dropped some; warn where it could not."
     for method in run.methods:
         total = run.log.totals.get(method.stage)
         if total is None or method.retain == 1 or method.stage in run.log.pruned: continue
-        kept = f"{method} pruned nothing in the whole run: {counted(total.items, 'item')}, {counted(total.tokens_in, 'token')} in, all kept"
-        if total.prunable: raise NothingPrunedError(f"{kept}; the items are too small for this `retain`, which counts whole tokens or merge windows")
+        seen = f"{counted(total.items, 'item')}, {counted(total.tokens_in, 'token')} in, all kept"
+        kept = f"{method} pruned nothing in the whole run: {seen}"
+        if total.prunable:
+            raise NothingPrunedError(f"{kept}; the items are too small for this `retain`, which counts whole tokens or merge windows")
         warnings.warn(f"{kept}; each item is a single token or merge window, of which nothing can be dropped", stacklevel=4)
 
 # %% ../../nbs/07_compress.ipynb #cell-27
 def compress(
     model:nn.Module, # a stock model of a supported family, or PEFT's wrapper around one; it stays the same object
-    *methods:Method, # at most one of the vision stage and one of the language stage, or what `parse` gives; none is a no-op
-    trace:bool=False, # record positions, kept and removed tokens and donors of every item that runs the tower, in `run.trace`
-    remember:dict|None=None, # {}: features of items by their pixels, kept by the caller; see below
-    compile:bool|Graphs=False, # capture the tower's blocks as CUDA graphs, one for each combination of grids; see below
+    *methods:Method, # at most one of a stage, or what `parse` gives; none is a no-op
+    trace:bool=False, # record which tokens of every item went, in `run.trace`
+    remember:dict|None=None, # {}: features of items by their pixels, kept by the caller
+    compile:bool|Graphs=False, # capture the tower's blocks as CUDA graphs, one for each combination of grids
 ) -> Compression: # a context manager, with `remove()` for use without `with`
-    """Prune the visual tokens of a stock model until the `with` block is left or `remove` is called; then the model is stock again, bit for bit.
+    """Prune the visual tokens of a stock model until the `with` block is left or `remove` is called.
 
-    `remember`: an item that was seen before, to the bit, does not run the tower again. The dictionary serves one model object and all its methods; begin a new one where weights change. Features
-    are kept without gradients.
+    Afterwards the model is stock again, bit for bit.
 
-    `compile`: passes over items of the same grids replay one graph. Where capture is not possible, blocks run one by one, with a warning. A `Graphs` keeps captures for the next `compress`.
+    `remember`: an item that was seen before, to the bit, does not run the tower again. The dictionary serves one
+    model object and all its methods; begin a new one where weights change. Features are kept without gradients.
 
-    Raises `ConfigError` (a field, a layer that the model lacks, two methods of one stage, a language model that cannot be shortened), `UnsupportedModelError` (family, wrapper) or
-    `AlreadyCompressedError`, each before the model is touched. In a pass, `NothingPrunedError` says that images did not meet the method, and `ConfigError` that a cache or embeddings
-    cannot be shortened. At the end of a run, see `Compression.remove`."""
+    `compile`: passes over items of the same grids replay one graph. Where capture is not possible, blocks run one
+    by one, with a warning. A `Graphs` keeps captures for the next `compress`.
+
+    Raises, before the model is touched: `ConfigError` (a field, a layer that the model lacks, two methods of one
+    stage, a language model that cannot be shortened), `UnsupportedModelError` (family, wrapper),
+    `AlreadyCompressedError`. In a pass: `NothingPrunedError` where images did not meet the method, `ConfigError`
+    where a cache or embeddings cannot be shortened. At the end of a run: see `Compression.remove`."""
     methods = tuple(m for given in methods for m in (given if isinstance(given, tuple) else (given,)))
     check_methods(methods)
     tower = tower_for(model)
     for method in methods: method.check(tower)
-    if remember is not None and not isinstance(remember, dict): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
+    if not isinstance(remember, dict | None): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
     check_compile(compile, methods)
     run = Compression(tower, methods, trace, remember, Graphs() if compile is True else compile or None, unwrap(model))
     if tower.model in _compressed or methods or remember is not None: install(run)
@@ -270,13 +293,16 @@ def compress(
 def check_methods(methods:tuple):
     "Raise `ConfigError` unless these are methods, at most one of a stage."
     for method in methods:
-        if not isinstance(method, Method): raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
+        if isinstance(method, Method): continue
+        raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
     stages = [method.stage for method in methods]
-    if len(set(stages)) < len(stages): raise ConfigError(f"{' + '.join(map(str, methods))}: at most one method of a stage, got {', '.join(stages)}")
+    if len(set(stages)) == len(stages): return
+    raise ConfigError(f"{' + '.join(map(str, methods))}: at most one method of a stage, got {', '.join(stages)}")
 
 def check_compile(compile, methods:tuple):
     "Raise `ConfigError` unless the blocks can be captured."
     if not isinstance(compile, (bool, Graphs)): raise bad_field("compile", compile, "True, False or a Graphs")
     vision = next((m for m in methods if m.stage == "vision"), None)
     if compile is False or vision is not None and vision.graph_capturable: return
-    raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: only passes whose operations depend on the grids alone can be captured, those of IPCV without random scores")
+    reason = "only passes whose operations depend on the grids alone can be captured, those of IPCV without random scores"
+    raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: {reason}")

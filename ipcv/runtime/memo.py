@@ -17,7 +17,8 @@ def recall(run, previous, args, kwargs, items): # as `run_tower`
     "Run the tower for items that are new to the memory; the others were there before."
     pixels, cell = run.tower.pixels(args, kwargs, items), run.tower.cell
     model = weakref.ref(run.tower.model)
-    keys = [(model, str(run.vision), modality, grid, x.dtype, digest(x)) for modality, grid, x in zip(items.modalities, items.grids, pixels)]
+    known = zip(items.modalities, items.grids, pixels)
+    keys = [(model, str(run.vision), modality, grid, x.dtype, digest(x)) for modality, grid, x in known]
     new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
     if new:
         out, went = run_tower(run, previous, *run.tower.subset(args, kwargs, items, new), items.subset(new))

@@ -29,7 +29,8 @@ class Totals:
 
     def __str__(self):
         share = self.tokens_kept / max(1, self.tokens_in)
-        return f"{counted(self.items, 'item')} in {counted(self.passes, 'pass', 'passes')}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%})"
+        seen = f"{counted(self.items, 'item')} in {counted(self.passes, 'pass', 'passes')}"
+        return f"{seen}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%})"
 
 def counted(n:int, one:str, many:str="") -> str:
     "A number with its noun."
@@ -55,7 +56,11 @@ class PruningLog:
         with self.lock: self.opened += 1
         return self.opened - 1
 
-    def add(self, row:tuple, prunable:bool=True, starts:bool=False): # as in COLUMNS; can its item lose tokens?; the first of its stage in its pass?
+    def add(self,
+        row:tuple, # as in COLUMNS
+        prunable:bool=True, # can the item lose tokens?
+        starts:bool=False, # is it the first of its stage in its pass?
+    ):
         "Count an item."
         _, _, stage, _, modality, _, tokens_in, kept, _ = row
         with self.lock:
@@ -121,7 +126,8 @@ def record_items(
     "Write down what became of each item in the tower."
     unit = run.tower.cell if run.vision.shortens else 1
     for modality, grid, size, result in zip(items.modalities, items.grids, items.patches, results):
-        record.add("vision", str(run.vision), modality, "x".join(map(str, grid)), size, result.count, result.layer, prunable=size > unit)
+        shape = "x".join(map(str, grid))
+        record.add("vision", str(run.vision), modality, shape, size, result.count, result.layer, prunable=size > unit)
         if result.stays is not None: record.left[modality].append(result.stays)
 
 # %% ../../nbs/07_report.ipynb #by-item
@@ -151,7 +157,9 @@ def given_places(
 
 # %% ../../nbs/07_report.ipynb #record-decoder
 def record_language(run, decoder_pass, prompt):
-    "Write down what a pass through the decoder dropped; every beam counts. Where grids are unknown (features made before) an item is a line of tokens."
+    """Write down what a pass through the decoder dropped; every beam counts.
+
+    Where grids are unknown (features made before) an item is a line of tokens."""
     record = run._now.seen
     if run._now.step and "language" in record.stages(): return # the same prompt again, one token longer
     everywhere = torch.ones_like(decoder_pass.columns, dtype=torch.bool)
@@ -162,11 +170,13 @@ def record_language(run, decoder_pass, prompt):
         given = (run._now.given or record.left).get(modality)
         for i, (grid, stays) in enumerate(zip(grids, items)):
             size, kept = len(stays), int(stays.sum())
-            record.add("language", str(run.language), modality, "x".join(map(str, grid)), size, kept, run.language.layers[-1], prunable=size > 1)
+            shape, layer = "x".join(map(str, grid)), run.language.layers[-1]
+            record.add("language", str(run.language), modality, shape, size, kept, layer, prunable=size > 1)
             if not run.tracing: continue
             places = given_places(grid, given[i % len(given)] if given else None, size)
-            none = torch.empty(size - kept, 0, dtype=torch.long)
-            run.log.add_trace(Trace(modality, grid, places, stays.nonzero().flatten(), (~stays).nonzero().flatten(), none))
+            keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
+            donors = torch.empty(size - kept, 0, dtype=torch.long)
+            run.log.add_trace(Trace(modality, grid, places, keep, remove, donors))
 
 def merged_grids(run, known, items) -> list: # per item: frames, rows and columns of merged tokens
     "The grids of a prompt's items as the language model sees them."
@@ -182,6 +192,6 @@ def describe(run) -> str:
     if not totals: return f"{name}: no images or videos so far"
     stages = [f"{stage} {total}" if len(totals) > 1 else str(total) for stage, total in totals.items()]
     forgotten = report.attrs["forgotten"]
-    note = f"\nthe report holds the last {len(report):,} rows; {counted(forgotten, 'older row')} forgotten, the totals above count all" if forgotten else ""
+    note = f"\nthe report holds the last {len(report):,} rows; {counted(forgotten, 'older row')} forgotten, the totals above count all"
     last = report[report.pass_ == report.pass_.iloc[-1]].tail(10).drop(columns="method")
-    return f"{name}: {'; '.join(stages)}{note}\nthe last pass:\n{last.to_string(index=False)}"
+    return f"{name}: {'; '.join(stages)}{note if forgotten else ''}\nthe last pass:\n{last.to_string(index=False)}"
