@@ -75,7 +75,7 @@ def square_order(
     n:int, # patches of a tile that are left, an even square
     tower, # the adapter
 ) -> list: # n numbers
-    "The numbers of the cells of a square, counted row after row, in the order of its merge windows."
+    "The raster numbers of the places of a square, in the order of its merge windows."
     side = math.isqrt(n)
     place = tower.positions((1, side, side))
     return (place[:, 1] * side + place[:, 2]).tolist()
