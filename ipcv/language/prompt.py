@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['true_positions', 'shortened_pass', 'refuse_packed', 'wrap_forward', 'ByName', 'Attached', 'Generation',
-           'note_generation', 'own_tokens', 'Prompt', 'placeholders', 'note_prompt', 'by_hand', 'kept_positions',
-           'PlaceholderPruner', 'note_model', 'NoteGeneration', 'rope', 'pass_in_pieces']
+           'note_generation', 'own_tokens', 'Prompt', 'placeholders', 'note_prompt', 'by_hand', 'placeholders_known',
+           'kept_positions', 'PlaceholderPruner', 'note_model', 'NoteGeneration', 'rope', 'pass_in_pieces']
 
 # %% ../../nbs/06_prompt.ipynb #imports
 import inspect
@@ -187,6 +187,12 @@ def by_hand(adapter, prompt:Prompt, call:dict, generation): # -> Prompt
     else: return prompt
     here = tuple(m for m, at in marks.items() if at.any())
     return Prompt(ids, embeds, here, prompt.grids, marks, True) if here else prompt
+
+def placeholders_known(call:dict) -> bool:
+    "For a prompt of embeddings: do its token types, or the ids that `generate` was given, say where images and videos are?"
+    generation = _generation.get()
+    ids = generation is not None and generation.input_ids is not None and generation.input_ids.shape[1:] == (generation.length,)
+    return ids or call.get("mm_token_type_ids") is not None
 
 # %% ../../nbs/06_prompt.ipynb #kept
 def kept_positions(

@@ -50,7 +50,9 @@ class DART(LanguageMethod):
     def choose(self, view:View)->Tensor:
         size = keys_below(view).flatten(2).float().abs().sum(-1)
         states = F.normalize((view.norm(view.states) if self.norm == "final" else view.states).float(), dim=-1)
-        behind = view.valid & ~view.visual & (view.visual.flip(1).cumsum(1).flip(1) == 0) & view.visual.any(1, keepdim=True)
+        column = torch.arange(view.visual.shape[1], device=view.visual.device)
+        last = torch.where(view.visual, column, -1).amax(1, keepdim=True) # the last visual token, -1 where there is none
+        behind = view.valid & (column > last) & (last >= 0)
         arrange = partial(as_set, first=view.valid.int().argmax(1, keepdim=True)) if self.parity else None
         return least_alike(states, size, view.visual, behind, view.count, self.pivots, self.text_pivots, arrange)
 
@@ -65,7 +67,9 @@ def least_alike(
     arrange=None,  # pivots and which are real -> the same in the order in which they choose; by norm if None
 )->Tensor:         # (B, C) True at visual tokens that stay
     "DART's choice: pivots first, then each pivot's least similar tokens."
-    def first(among, n): return size.masked_fill(~among, -torch.inf).sort(dim=1, descending=True, stable=True).indices[:, :n]
+    def first(among, n):
+        ranked = size.masked_fill(~among, -torch.inf).sort(dim=1, descending=True, stable=True)
+        return ranked.indices[:, :n]
     kept = best(size, visual, count.clamp(max=pivots))
     heads = torch.cat([first(visual, pivots), first(text, text_pivots)], 1)                     # (B, P)
     real = torch.cat([take(kept, heads[:, :pivots]), take(text, heads[:, pivots:])], 1)         # a sample may have fewer
@@ -118,7 +122,8 @@ class DARTViT(ShorteningMethod):
     def choose(self, tower_pass, states, kwargs):
         part = tower_pass.tower.view(tower_pass.layer - 1, kwargs, kwargs, None, alone=True)
         size = part.keys(part.norm(tower_pass.before)).flatten(1).float().abs().sum(-1)
-        return least_alike_items(F.normalize(states.float(), dim=-1), size, tower_pass, self.pivots, partial(as_set, first=0) if self.parity else None)
+        arrange = partial(as_set, first=0) if self.parity else None
+        return least_alike_items(F.normalize(states.float(), dim=-1), size, tower_pass, self.pivots, arrange)
 
 def nearest_multiple(x:float, window:int) -> int:
     "The multiple of `window` around the integer part of `x` that is nearest to `x`, the lower one on a tie."

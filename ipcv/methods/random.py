@@ -43,7 +43,8 @@ class RandomLLM(LanguageMethod):
 # %% ../../nbs/15_random.ipynb #vit
 @dataclass(frozen=True)
 class RandomViT(ShorteningMethod):
-    "Random pruning before a block of the vision tower, a control; the language model gets `retain` of the tokens. Raises `ConfigError` on a bad field."
+    """Random pruning before a block of the vision tower, a control; the language model gets `retain` of the tokens.
+    Raises `ConfigError` on a bad field."""
     seed:int = 0 # of the random numbers
     name:ClassVar[str] = "random_vit"
 
@@ -53,5 +54,7 @@ class RandomViT(ShorteningMethod):
     def tower_pass(self, tower, items): return Once(self, tower, items)
     def choose(self, tower_pass, states, kwargs):
         items, drawn = tower_pass.items, []
-        for n in items.patches: drawn += [torch.zeros(items.fixed), random_scores(torch.ones(1, n, dtype=torch.bool), self.seed)[0]]
+        for n in items.patches:
+            marks = torch.ones(1, n, dtype=torch.bool)
+            drawn += [torch.zeros(items.fixed), random_scores(marks, self.seed)[0]]
         return keep_top(torch.cat(drawn).to(states.device, non_blocking=True), items, tower_pass.counts)

@@ -75,7 +75,7 @@ def square_order(
     n:int, # patches of a tile that are left, an even square
     tower, # the adapter
 ) -> list: # n numbers
-    "The numbers of the cells of a square, counted row after row, in the order of its merge windows."
+    "The raster numbers of the places of a square, in the order of its merge windows."
     side = math.isqrt(n)
     place = tower.positions((1, side, side))
     return (place[:, 1] * side + place[:, 2]).tolist()
@@ -83,23 +83,27 @@ def square_order(
 class ShorteningPass(TowerPass):
     "Base of passes that end with fewer tokens."
     def place_survivors(self):
-        "Which merge windows the language model keeps: those of the first of four survivors, or with `parity` the first ones of each item."
+        "Which merge windows the language model keeps: that of the first of four survivors; with `parity` the first ones."
         if not self.method.parity: self.cells = windows_of(self.cut.patches, self.tower.cell)
 
     def regroup(self, states:Tensor, orders:list) -> Tensor: # (K, D) -> (K, D)
-        "The patches of each item in the given order (numbers, or None: as they are), in squares where the merger takes a grid."
+        "The patches of each item in this order (None: as they are), in squares where the merger takes a grid."
         fixed, parts = self.items.fixed, []
         for x, order in zip(states.split(self.cut.counts), orders):
             patches = x[fixed:] if order is None else x[fixed:][order]
-            if not self.tower.compact_merger: patches = patches[numbers(tuple(square_order(len(patches), self.tower)), x.device)]
+            if not self.tower.compact_merger:
+                places = square_order(len(patches), self.tower)
+                patches = patches[numbers(tuple(places), x.device)]
             parts += [x[:fixed], patches]
         return torch.cat(parts)
 
-    def raster(self, device) -> list: # of each item: (n,) its patches row after row, as numbers in the pass's order; None: the same order
+    def raster(self, device) -> list: # of each item: (n,) numbers of its patches, row after row; None: as in the pass
         "The order in which the stock tower lists the patches."
         if self.tower.compact_merger: return [None] * len(self.items)
-        places = [self.tower.positions(grid) for grid in self.items.grids]
-        return [numbers(tuple((place[:, 1] * grid[2] + place[:, 2]).argsort().tolist()), device) for place, grid in zip(places, self.items.grids)]
+        def order(grid):
+            _, row, column = self.tower.positions(grid).unbind(1)
+            return tuple((row * grid[2] + column).argsort().tolist())
+        return [numbers(order(grid), device) for grid in self.items.grids]
 
 # %% ../../nbs/09_shortening.ipynb #once-pass
 class Once(ShorteningPass):
@@ -135,13 +139,14 @@ class Once(ShorteningPass):
 
 # %% ../../nbs/09_shortening.ipynb #steps
 class MergeSteps(ShorteningPass):
-    "The bookkeeping of a pass that merges: sizes, survivors and where each source went. `plans` and `operations` say what is merged."
+    "The bookkeeping of a pass that merges by its `plans` and `operations`: sizes, survivors and where each source went."
     def start_merging(self, states:Tensor, kwargs:dict):
         "All tokens are there and represent one patch each. `states`: (N, D)."
         self.cut, self.some = self.everything(states.device), kwargs
         self.size = torch.ones(len(states), device=states.device)
         self.merges = [] # of each merging block: places of sources and of their targets
-        self.orders = self.raster(states.device) if self.method.parity else [None] * len(self.items) # of each item: the authors' order of its patches
+        self.orders = [None] * len(self.items) # of each item: the authors' order of its patches
+        if self.method.parity: self.orders = self.raster(states.device)
 
     def merge_step(self, step:int, states:Tensor, metric:Tensor, kwargs:dict) -> Tensor:
         "Merge the tokens of every item by their mean keys: (K, D), (K, d) -> (fewer, D)."
@@ -161,16 +166,18 @@ class MergeSteps(ShorteningPass):
         return self.drop_sources(step, states, source, target, torch.cat(stay).sort().values, counts, kwargs)
 
     def match_items(self, place:Tensor, metric:Tensor, m:int, members:list) -> tuple:
-        "Sources, targets and the rest of items of one size, as places of patches: (G, n), (K, d) -> (G, m), (G, m), (G, n - m)."
+        "Sources, targets and the rest of items of one size: (G, n) places, (K, d) -> (G, m), (G, m), (G, n - m) places."
         if self.method.parity:
             spatial = torch.arange(place.shape[1], device=place.device)
-            place = place.gather(1, torch.stack([spatial if self.orders[i] is None else self.orders[i] for i in members]))
+            orders = [spatial if self.orders[i] is None else self.orders[i] for i in members]
+            place = place.gather(1, torch.stack(orders))
         source, target, rest = (place.gather(1, at) for at in match(metric[place], m))
         if self.method.parity:
             for i, rank in zip(members, rest.argsort(1).argsort(1)): self.orders[i] = rank
         return source, target, rest
 
-    def drop_sources(self, step:int, states:Tensor, source:Tensor, target:Tensor, stay:Tensor, counts:tuple, kwargs:dict) -> Tensor:
+    def drop_sources(self, step:int, states:Tensor, source:Tensor, target:Tensor, # places in (K,)
+                     stay:Tensor, counts:tuple, kwargs:dict) -> Tensor:
         "Remove the sources, record where they went, and take the block kwargs of the rest: (K, D) -> (fewer, D)."
         self.merges.append((self.cut.keep[source], self.cut.keep[target]))
         removed = torch.cat([self.cut.remove, self.cut.keep[source]]).sort().values
@@ -196,7 +203,8 @@ class Merging(MergeSteps):
         operations:list, # of each of these blocks: a name in JOINS
         sized:bool, # proportional attention?
     ):
-        super().__init__(method, tower, items, [n - sum(plan) for n, plan in zip(items.sizes, plans)], method.prune_layer)
+        counts = [n - sum(plan) for n, plan in zip(items.sizes, plans)]
+        super().__init__(method, tower, items, counts, method.prune_layer)
         self.plans, self.operations, self.sized = plans, operations, sized
 
     def remove_tokens(self, states:Tensor, kwargs:dict) -> Tensor: # (N, D) -> (N, D)
@@ -233,7 +241,7 @@ class Merging(MergeSteps):
 @dataclass(frozen=True)
 class MergingConfig(ShorteningMethod):
     "The fields of methods that merge tokens in several blocks, and their plan. Raises `ConfigError` on a bad field."
-    schedule:str = "constant" # pairs per block: equally many in every block from `prune_layer` on ("constant"), or a fifth of the tokens until `retain` is reached ("steep")
+    schedule:str = "constant" # pairs in each block: equally many, or with "steep" a fifth of the tokens until `retain` is reached
     sized:ClassVar[bool] = False # proportional attention?
 
     def __post_init__(self):
