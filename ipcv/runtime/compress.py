@@ -149,7 +149,6 @@ def whole_pass(run, previous, *args, **kwargs):
     Raises `NothingPrunedError` where a method that should prune did not."""
     now, call = run._now, {**dict(zip(run._names, args)), **kwargs}
     begins, record = starts_sequence(call), open_pass(run, call)
-    if record.rows and call.get("input_ids") is None: check_places(run, call, record)
     before, now.seen, now.inside, record.used = len(record.rows), record, True, True
     try: out = previous(*args, **kwargs)
     finally: now.inside = False
@@ -158,10 +157,9 @@ def whole_pass(run, previous, *args, **kwargs):
     if not record.rows: record.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
 
-def check_places(run, call:dict, record:PassRecord):
+def check_places(run, call:dict):
     "Raise `ConfigError` where embeddings hold features, a method has to drop positions, and nothing says which positions they are at."
-    if prompt_length(call) == 1 or placeholders_known(call): return
-    if any(call.get(name) is not None for name in ("pixel_values", "pixel_values_videos", "mm_encoder_outputs")): return
+    if placeholders_known(call): return
     for method in run.methods:
         if method.stage == "vision" and not method.shortens: continue
         raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know at which positions; allowed is to pass mm_token_type_ids or input_ids as well")
@@ -188,7 +186,9 @@ def open_pass(run, call:dict) -> PassRecord:
     known = {m: f for m, f in found.items() if f is not None}
     now.given = {m: f.items for m, f in known.items()} or None
     records = [f.record for f in known.values()]
-    if not brought: records = [r for r in [check_embeddings(run, call)] if r is not None]
+    if not brought and (made := check_embeddings(run, call)) is not None:
+        check_places(run, call)
+        records = [made]
     record = records[0] if records else PassRecord(run.log)
     length = prompt_length(call)
     now.step = starts_sequence(call) and length == record.length + 1
