@@ -1,5 +1,5 @@
 "Training-free compression of the visual side of multimodal LLMs. Names load what they need when they are first used."
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from importlib import import_module as _import_module
 from ._moved import install as _keep_old_names

@@ -23,8 +23,7 @@ def version(name:str) -> str|None:
     try: return metadata.version(name)
     except metadata.PackageNotFoundError: pass
     if name != "ipcv": return None
-    import ipcv
-    return ipcv.__version__
+    return import_module("ipcv").__version__
 
 # %% ../../nbs/20_environment.ipynb #machine
 def machine() -> dict:
