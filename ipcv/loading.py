@@ -52,8 +52,8 @@ def reason(error:BaseException) -> str: # one line of at most 120 characters
     return text.splitlines()[0][:120].rstrip(".")
 
 # %% ../nbs/08_loading.ipynb #cell-4
-SPECIAL = dict(pad="<|endoftext|>", start="<|im_start|>", end="<|im_end|>", image="<|image_pad|>", video="<|video_pad|>",
-               vision_start="<|vision_start|>", vision_end="<|vision_end|>")
+SPECIAL = dict(pad="<|endoftext|>", start="<|im_start|>", end="<|im_end|>", vision_start="<|vision_start|>", vision_end="<|vision_end|>",
+               image="<|image_pad|>", video="<|video_pad|>") # in the order of the embedded tokenizer's ids
 CHAT = (
     "{% for m in messages %}<|im_start|>"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
