@@ -33,6 +33,16 @@ assert took < 1, f'import ipcv took {took:.2f} s'
 heavy = {'torch', 'transformers'} & set(sys.modules)
 assert not heavy, f'import ipcv loads {heavy}'
 for m in pkgutil.walk_packages(ipcv.__path__, 'ipcv.'): importlib.import_module(m.name)
+import warnings
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter('always')
+    from ipcv.stats import summarize
+    from ipcv.core import Items, Method, wrap
+assert ['ipcv.measure.stats' in str(seen[0].message), 'ipcv.tokens' in str(seen[1].message)] == [True, True], seen
+assert callable(ipcv.compress), 'importing ipcv.runtime must not hide the function'
+try: import ipcv.compress
+except ImportError as e: assert 'from ipcv import compress, parse' in str(e)
+else: raise AssertionError('ipcv.compress is a function')
 """
 
 
