@@ -7,7 +7,8 @@ __all__ = ['SPECIAL', 'CHAT', 'DTYPES', 'DEPTHS', 'PROMPTS', 'BEFORE', 'to_rgb',
            'pil_processor', 'load_processor', 'resolve_dtype', 'resolve_device', 'load', 'fetch', 'bad_name', 'ask',
            'checked_picture', 'chat_prompt', 'reply', 'random_names', 'random_config', 'unknown_word', 'random_model',
            'QwenPrompts', 'InternVLPrompts', 'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens',
-           'random_ids', 'random_inputs', 'load_random', 'free_memory']
+           'random_ids', 'random_inputs', 'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor',
+           'tiny_config', 'tiny_model']
 
 # %% ../nbs/08_loading.ipynb #cell-3
 import base64, difflib, io, json, os
@@ -443,3 +444,50 @@ def free_memory(device) -> float: # bytes; infinite where it cannot be told
     import torch
     if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else float("inf")
+
+# %% ../nbs/08_loading.ipynb #tiny-processor
+def tiny_tokenizer(
+    texts:list, # strings that the merges are learned from
+): # Qwen2Tokenizer
+    "A byte-level BPE tokenizer of at most 512 tokens beside the special ones. Characters that are absent from `texts` are never merged."
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import Qwen2Tokenizer
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=512, initial_alphabet=alphabet, show_progress=False, min_frequency=5)
+    bpe.train_from_iterator(texts, trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    named = dict(eos_token=SPECIAL["end"], pad_token=SPECIAL["pad"], unk_token=None, bos_token=None)
+    order = "pad", "start", "end", "vision_start", "vision_end", "image", "video" # of the ids in the embedded weights
+    return Qwen2Tokenizer(vocab=learned["vocab"], merges=[tuple(pair) for pair in learned["merges"]], **named,
+                          additional_special_tokens=[SPECIAL[name] for name in order], padding_side="left", chat_template=CHAT)
+
+def tiny_image_processor(): # Qwen2VLImageProcessorPil
+    "Qwen2-VL's image processor (PIL, no torchvision) for 8-pixel patches; pictures of 64 x 64 to 336 x 336 pixels."
+    from transformers import Qwen2VLImageProcessorPil
+    limits = dict(shortest_edge=64*64, longest_edge=336*336)
+    return Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=limits)
+
+# %% ../nbs/08_loading.ipynb #tiny-model
+def tiny_config(
+    tokenizer, # gives the vocabulary and the placeholders' ids
+): # Qwen2VLConfig
+    "The embedded model's configuration."
+    from transformers import Qwen2VLConfig
+    ids = {n: tokenizer.convert_tokens_to_ids(t) for n, t in SPECIAL.items()}
+    rope = dict(rope_type="default", rope_theta=10000., mrope_section=[4, 6, 6])
+    text = dict(vocab_size=len(tokenizer), hidden_size=192, intermediate_size=640, num_hidden_layers=6,
+                num_attention_heads=6, num_key_value_heads=2, max_position_embeddings=4096, tie_word_embeddings=True,
+                bos_token_id=None, eos_token_id=ids["end"], pad_token_id=ids["pad"], initializer_range=.04,
+                rope_parameters=rope, use_sliding_window=False)
+    vision = dict(depth=12, embed_dim=128, num_heads=4, hidden_size=192, mlp_ratio=4, patch_size=8,
+                  spatial_merge_size=2, temporal_patch_size=2, in_channels=3, initializer_range=.04)
+    return Qwen2VLConfig(text_config=text, vision_config=vision, image_token_id=ids["image"], video_token_id=ids["video"],
+                         vision_start_token_id=ids["vision_start"], vision_end_token_id=ids["vision_end"],
+                         tie_word_embeddings=True)
+
+def tiny_model(tokenizer): # Qwen2VLForConditionalGeneration
+    "The embedded model's architecture with random weights, drawn from torch's global generator."
+    from transformers import Qwen2VLForConditionalGeneration
+    return Qwen2VLForConditionalGeneration(tiny_config(tokenizer))
