@@ -98,8 +98,10 @@ class ShortenedCache(DynamicCache):
         self._select(torch.arange(len(self.layout.columns)).repeat_interleave(repeats))
 
     def reset(self):
-        "Empty the cache; it is a stock one then."
+        "Forget everything: no entries, a stock cache again (transformers 5.17 would leave zeros in place of them)."
         super().reset()
+        for layer in self.layers:
+            if layer.is_initialized and layer.get_seq_length(): layer.keys, layer.values = layer.keys[..., :0, :], layer.values[..., :0, :]
         self._stock()
 
     def crop(self, tokens_to_remove:int):

@@ -168,7 +168,7 @@ class LayerDrop(Attached):
         elif decoder_pass is not None:
             check_cache(cache)
             if index == 0: decoder_pass.first = states
-            if torch.is_grad_enabled() and getattr(self.layers[index], "gradient_checkpointing", False):
+            if self.layers[index].training and getattr(self.layers[index], "gradient_checkpointing", False): # it runs again in the backward pass
                 self.passes[cos] = decoder_pass
                 decoder_pass.snapshots[index] = {name: getattr(decoder_pass, name) for name in ("columns", "gaps", "before", "below", "kwargs")}
         if decoder_pass is not None and index in self.method.layers:
