@@ -61,7 +61,9 @@ def trace_states(
     given, # one picture, from the image processor
     *methods, # for `compress`
 ) -> ActivationTrace:
-    "Run the tower on a picture and record what enters each block. Raises `ConfigError` for several pictures, and what `compress` raises."
+    """Run the tower on a picture and record what enters each block.
+
+    Raises `ConfigError` for several pictures, and what `compress` raises."""
     tower, states, seen, items = tower_for(model), [], [], []
     def on_tower(module, *call): items.append(tower.items("image", *call))
     def on_block(block, args, kwargs):
@@ -103,7 +105,8 @@ def sets(
 ): # yields (kind, states, places)
     "Sets Y to hold against X: subsets, moved tokens, tokens of another picture."
     g, n = torch.Generator().manual_seed(seed), len(x)
-    some, every = lambda m: torch.randperm(n, generator=g)[:m].sort().values.to(x.device), torch.arange(n, device=x.device)
+    every = torch.arange(n, device=x.device)
+    def some(m): return torch.randperm(n, generator=g)[:m].sort().values.to(x.device)
     for retain in retains:
         keep = some(kept_count(n, retain))
         yield "subset", x[keep], keep
@@ -128,7 +131,8 @@ def ratios(
     for kind, y, keep in drawn:
         fy, apart = run_blocks(way, layer, y, keep), hausdorff(x, y).item()
         moved = (fx[keep].double() - fy.double()).norm(dim=-1).max().item()
-        found.append(dict(kind=kind, tokens=len(keep), distance=apart, token=moved / apart, sets=hausdorff(fx, fy).item() / apart))
+        ends_apart = hausdorff(fx, fy).item()
+        found.append(dict(kind=kind, tokens=len(keep), distance=apart, token=moved / apart, sets=ends_apart / apart))
     return pd.DataFrame(found)
 
 # %% ../../nbs/40_theory.ipynb #growth
@@ -136,7 +140,9 @@ def growth(
     values, # (n,) estimates
     m:int, # sample size, at most n
 ) -> float:
-    "The mean, over all samples of `m` of the values, of the largest. Raises `ConfigError` for an `m` that is not among 1 to n."
+    """The mean, over all samples of `m` of the values, of the largest.
+
+    Raises `ConfigError` for an `m` that is not among 1 to n."""
     v = np.sort(np.asarray(values, float))
     n = len(v)
     if not 1 <= m <= n: raise bad_field("m", m, f"between 1 and {n}, the number of values")
@@ -183,7 +189,9 @@ def pairs(
     cut:ActivationTrace, # the same with IPCV
     layer:int, # pruning block
 ) -> pd.DataFrame: # one row per removed token and neighbour
-    "What Lemma E.3 and Theorem E.5 speak of: removed token i against each neighbour r. Raises `ConfigError` for a run without neighbours."
+    """What Lemma E.3 and Theorem E.5 speak of: removed token i against each neighbour r.
+
+    Raises `ConfigError` for a run without neighbours."""
     t = cut.trace
     if t is None or not t.donors.numel():
         raise ConfigError("cut has no neighbours; allowed: a trace with IPCV that restores by 'ngr' or 'copy'")
@@ -193,7 +201,8 @@ def pairs(
     columns = dict(token=i.expand_as(r), distance=far(x[i], x[r]), place=far(place[i], place[r]),
                    final=far(fx[i], fy[r]), change=far(fx[i] - x[i], fy[r] - x[r]),
                    error=far(fy[i], fx[i]).expand(r.shape), moved=far(fx[i], x[i]).expand(r.shape))
-    return pd.DataFrame({name: c.flatten().cpu().numpy() for name, c in columns.items()} | dict(set=hausdorff(x, x[t.keep]).item()))
+    frame = pd.DataFrame({name: c.flatten().cpu().numpy() for name, c in columns.items()})
+    return frame.assign(set=hausdorff(x, x[t.keep]).item())
 
 # %% ../../nbs/40_theory.ipynb #tightness
 def tightness(
@@ -239,7 +248,9 @@ def layer_errors(
         true, h = full.states[l], kept(cut.states[l])
         found.append(dict(block=l, of="kept", error=off(h, true[t.keep])))
         for mode, restore in RESTORES.items():
-            if restore: found.append(dict(block=l, of=mode, error=off(restore(removed, h_prune, h, near), true[t.remove])))
+            if not restore: continue
+            error = off(restore(removed, h_prune, h, near), true[t.remove])
+            found.append(dict(block=l, of=mode, error=error))
     return pd.DataFrame(found)
 
 # %% ../../nbs/40_theory.ipynb #changes
@@ -250,13 +261,17 @@ def changes(
     k:int=10, # neighbours
     seed:int=0, # of the random ones
 ) -> pd.DataFrame: # of: which comparison, l1: distance, cosine: similarity of changes
-    "Figure 2, b and c: changes of removed tokens against those of kept ones: all pairs, the nearest, the mean of k random ones and of the k nearest."
+    """Figure 2, b and c: changes of removed tokens against those of kept ones.
+
+    All pairs, the nearest, the mean of k random ones and of the k nearest."""
     x, d = full.states[layer], full.states[-1] - full.states[layer]
     removed, kept, k = d[trace.remove], d[trace.keep], min(k, len(trace.keep))
     near = torch.cdist(x[trace.remove].double(), x[trace.keep].double()).topk(k, largest=False).indices
-    drawn = torch.rand(near.shape[0], len(kept), generator=torch.Generator().manual_seed(seed)).topk(k).indices.to(x.device)
+    g = torch.Generator().manual_seed(seed)
+    drawn = torch.rand(near.shape[0], len(kept), generator=g).topk(k).indices.to(x.device)
     against = {"all pairs": kept[None], "nearest": kept[near[:, :1]],
-               f"mean of {k} random": kept[drawn].mean(1, keepdim=True), f"mean of {k} nearest": kept[near].mean(1, keepdim=True)}
+               f"mean of {k} random": kept[drawn].mean(1, keepdim=True),
+               f"mean of {k} nearest": kept[near].mean(1, keepdim=True)}
     def compared(name, other):
         l1 = (removed[:, None] - other).abs().sum(-1).flatten().cpu()
         cosine = torch.cosine_similarity(removed[:, None], other, dim=-1).flatten().cpu()
