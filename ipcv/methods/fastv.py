@@ -29,8 +29,8 @@ def attention_row(
 class FastV(LanguageMethod):
     """FastV: the visual tokens that the last prompt token attends to most (Chen et al. 2024,
     https://arxiv.org/abs/2403.06764). Keeps `retain` of each sample's visual tokens from `layer` on,
-    (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at layer 3, 42, 29 and 15 % for retain 0.35, 0.2 and 0.05. Raises `ConfigError` on
-    a bad field."""
+    (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at layer 3,
+    42, 29 and 15 % for retain 0.35, 0.2 and 0.05. Raises `ConfigError` on a bad field."""
     name:ClassVar[str] = "fastv"
 
     def choosing(self, n, text, behind, stack)->float:

@@ -44,6 +44,12 @@ class Variant(IPCV):
         for field, allowed in choices.items(): check_choice(field, getattr(self, field), allowed)
         if not is_number(self.place_weight) or not 0 <= self.place_weight < float("inf"):
             raise bad_field("place_weight", self.place_weight, "a number of at least 0")
+    def check(self, tower):
+        "Raises `ConfigError` as `IPCV` does, and for variants that need a token grid without class tokens or rotary embeddings."
+        super().check(tower)
+        for field, value in (("rank", "cells"), ("metric", "places"), ("attention", "shared")):
+            if getattr(tower, "fixed", 0) and getattr(self, field) == value:
+                raise bad_field(field, value, "another one for a tower of tiles: this variant is defined for packed towers with rotary embeddings")
     @property
     def matches(self) -> bool:
         "Whether neighbours are needed."
@@ -63,7 +69,7 @@ class VariantPass(IPCVPass):
     def near(self) -> Tensor: # (R, k)
         "Neighbours by the method's `metric`; their shares are kept for `rebuilt`."
         kept, removed = METRICS[self.method.metric](self, self.h_prune, self.removed)
-        found = donors(self.cut, kept, removed, self.method.k)
+        found = donors(self.cut, kept, removed, self.method.k, shared=self.method.parity)
         self.share = shares(self.method.weights, kept, removed, found)
         return found
 
