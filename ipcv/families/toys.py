@@ -11,36 +11,48 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, Qwen2
 
 # %% ../../nbs/72_toys.ipynb #toys
 IMAGE, VIDEO, START, END, PAD = 93, 94, 91, 92, 0 # token ids of the toys
-TEXT = dict(vocab_size=96, hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=None)
+TEXT = dict(vocab_size=96, hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=512, bos_token_id=None, eos_token_id=None)
 
 def tiny(attention="sdpa", seed=0, layers=3)->Qwen2VLForConditionalGeneration:
     "A small random Qwen2-VL."
     rope = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
     vision = dict(depth=2, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2, patch_size=4, temporal_patch_size=2)
-    config = Qwen2VLConfig(text_config=dict(**TEXT, num_hidden_layers=layers, rope_parameters=rope), vision_config=vision,
-        image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END, tie_word_embeddings=False)
+    text = dict(**TEXT, num_hidden_layers=layers, rope_parameters=rope)
+    ids = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)
+    config = Qwen2VLConfig(text_config=text, vision_config=vision, **ids, tie_word_embeddings=False)
     return _strong(Qwen2VLForConditionalGeneration, config, attention, seed)
 
-def tiled(decoder="qwen2", attention="sdpa", seed=0, layers=3, depth=3, qk_norm=False, feature_layer=-1)->InternVLForConditionalGeneration:
+def tiled(
+    decoder="qwen2", # or "qwen3"
+    attention="sdpa",
+    seed=0,
+    layers=3,        # decoder layers
+    depth=3,         # vision blocks
+    qk_norm=False,   # norm of queries and keys in the vision blocks
+    feature_layer=-1,
+)->InternVLForConditionalGeneration:
     "A small random InternVL with a Qwen2 or a Qwen3 decoder; a tile of 24 x 24 pixels makes 9 tokens."
-    vision = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=depth, num_attention_heads=2, image_size=[24, 24], patch_size=[4, 4], use_qk_norm=qk_norm)
+    vision = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=depth, num_attention_heads=2,
+                  image_size=[24, 24], patch_size=[4, 4], use_qk_norm=qk_norm)
     text = dict(**TEXT, model_type=decoder, num_hidden_layers=layers, head_dim=16)
-    config = InternVLConfig(text_config=text, vision_config=vision, image_token_id=IMAGE, image_seq_length=9, vision_feature_layer=feature_layer, tie_word_embeddings=False)
+    config = InternVLConfig(text_config=text, vision_config=vision, image_token_id=IMAGE, image_seq_length=9,
+                            vision_feature_layer=feature_layer, tie_word_embeddings=False)
     return _strong(InternVLForConditionalGeneration, config, attention, seed)
 
 def _strong(kind, config, attention, seed):
     torch.manual_seed(seed)
     model = kind._from_config(config, attn_implementation=attention).eval()
     for name, p in model.named_parameters():
-        if "norm" not in name and "ln_q" not in name and p.ndim > 1: torch.nn.init.normal_(p, std=1.0 if "embed_tokens" in name else 0.18)
-        elif "q_norm" in name or "k_norm" in name: torch.nn.init.normal_(p, 1.0, 0.5)
-        elif "norm" not in name and "ln_q" not in name: torch.nn.init.normal_(p, std=0.18)
+        if "q_norm" in name or "k_norm" in name: torch.nn.init.normal_(p, 1.0, 0.5)
+        elif "norm" in name or "ln_q" in name: continue
+        else: torch.nn.init.normal_(p, std=1.0 if "embed_tokens" in name and p.ndim > 1 else 0.18)
     model.generation_config.update(pad_token_id=PAD, eos_token_id=None, bos_token_id=None)
     return model
 
 # %% ../../nbs/72_toys.ipynb #prompts
 def prompt(
-    parts:list, # a number: so many text tokens; ("image" or "video", t, h, w): an item by its patch grid; ("tiles", n): an image of n tiles
+    parts:list, # a number of text tokens; ("image" or "video", t, h, w), a patch grid; ("tiles", n), an image of n tiles
     seed=0,
 )->dict:        # token ids, and per modality grids and pixels
     "One prompt for the toys."
@@ -63,14 +75,15 @@ def prompt(
 
 def collate(
     prompts:list, # of `prompt`
-    side="left",  # where padding goes
+    side="left",  # the side of the padding: "left" or "right"
     length=None,  # of the batch, at least
 )->dict:          # inputs as a processor makes them
     "A padded batch."
     T = max([length or 0] + [len(p["ids"]) for p in prompts])
     pad = lambda x, v: [v] * (T - len(x)) + x if side == "left" else x + [v] * (T - len(x))
     ids = torch.tensor([pad(p["ids"], PAD) for p in prompts])
-    out = dict(input_ids=ids, attention_mask=torch.tensor([pad([1] * len(p["ids"]), 0) for p in prompts]))
+    mask = torch.tensor([pad([1] * len(p["ids"]), 0) for p in prompts])
+    out = dict(input_ids=ids, attention_mask=mask)
     tiles = [x for p in prompts for x in p["pixels"]["tiles"]]
     if tiles: return out | dict(pixel_values=torch.cat(tiles))
     if not any(p["grids"][kind] for p in prompts for kind in p["grids"]): return out

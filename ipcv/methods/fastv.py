@@ -27,14 +27,18 @@ def attention_row(
 # %% ../../nbs/12_fastv.ipynb #method
 @dataclass(frozen=True)
 class FastV(LanguageMethod):
-    """The visual tokens that the last prompt token attends to most; Chen et al. 2024, arXiv:2403.06764. Keeps `retain` of each sample's
-    visual tokens from `layer` on, (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at
-    layer 3, 42, 29 and 15 % for retain 0.35, 0.2 and 0.05. Raises `ConfigError` on a bad field."""
+    """FastV: the visual tokens that the last prompt token attends to most (Chen et al. 2024,
+    https://arxiv.org/abs/2403.06764). Keeps `retain` of each sample's visual tokens from `layer` on,
+    (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at layer 3,
+    42, 29 and 15 % for retain 0.35, 0.2 and 0.05. Raises `ConfigError` on a bad field."""
     name:ClassVar[str] = "fastv"
+
     def choosing(self, n, text, behind, stack)->float:
-        "Keys, one query, one row of logits."
+        "FLOPs of the choice: keys of all tokens, one query, one row of logits."
         width = stack.heads * stack.head
-        return 2. * ((n[0] + text) * (stack.width * stack.kv_heads * stack.head + width) + stack.width * width)
+        per_key = stack.width * stack.kv_heads * stack.head + width
+        return 2. * ((n[0] + text) * per_key + stack.width * width)
+
     def choose(self, view:View)->Tensor:
         "(B, C) True at the visual tokens with the largest mean attention."
         place = torch.arange(view.valid.shape[1], device=view.valid.device)

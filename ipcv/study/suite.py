@@ -216,7 +216,9 @@ def random_word(rng, n:int, hue:str):
     return lambda x, y: Word(text, hue, x, y, size, font)
 
 def random_thing(rng, shapes=SHAPES, colours=tuple(COLOURS)):
-    "A maker of a thing, for `Board.place`. Drawn in this order: shape, colour, then size (9 to 19 pixels) and turn (-15 to 15 degrees)."
+    """A maker of a thing, for `Board.place`.
+
+    Drawn in this order: shape, colour, then size (9 to 19 pixels) and turn (-15 to 15 degrees)."""
     shape = pick(rng, shapes)
     colour = pick(rng, colours)
     size, turn = (int(v) for v in rng.integers((9, -15), (20, 16)))
@@ -244,7 +246,7 @@ def make_scene(
     wear:str="none", # "none" or one of `WEARS`
     max_things:int=8, # at least 3 are tried
 ) -> Scene:
-    "A random scene: one to four words of different colours, one below the other, then things where there is room."
+    "One to four words of different colours, one below the other, then things where there is room."
     board = Board(rng)
     hues = [str(c) for c in rng.permutation(list(COLOURS))]
     words = place_words(board, hues)
@@ -305,7 +307,9 @@ def near_misses(thing:Thing) -> list:
     return [f"{c} {thing.shape}" for c in COLOURS] + [f"{thing.colour} {x}" for x in SHAPES]
 
 def presence(s:Scene, rng):
-    "Yes/no on a coloured shape; a 'no' has its shape or its colour in the picture (as POPE's adversarial split). Drawn: a thing, yes or no, the absent name."
+    """Yes/no on a coloured shape; a 'no' has its shape or its colour in the picture (as POPE's adversarial split).
+
+    Drawn: a thing, yes or no, the absent name."""
     present = {str(t) for t in s.things}
     t = pick(rng, s.things)
     if rng.random() < .5: return [(f"is there a {t}?", "yes")]
@@ -327,7 +331,9 @@ def shape(s:Scene, rng):
     return [(f"what shape is the {t.colour} thing?", t.shape)]
 
 def count(s:Scene, rng):
-    "How many things of a colour or shape, 0 to 4. Drawn: colour or shape, a value, whether it comes from the picture instead (0.7), from which thing."
+    """How many things of a colour or shape, 0 to 4.
+
+    Drawn: colour or shape, a value, whether it comes from the picture instead (0.7), from which thing."""
     key = pick(rng, ["colour", "shape"])
     value = pick(rng, list(COLOURS) if key == "colour" else SHAPES)
     if rng.random() < .7: value = getattr(pick(rng, s.things), key)
@@ -341,7 +347,9 @@ SIDES = {"left of": lambda a, b: a.x-b.x, "right of": lambda a, b: b.x-a.x,
          "above": lambda a, b: a.y-b.y, "below": lambda a, b: b.y-a.y} # pixels, negative where a is on that side of b
 
 def relation(s:Scene, rng):
-    "Yes/no: where one thing stands from another, at least 24 pixels apart in that direction; as many yes as no. Drawn: side, answer, pair."
+    """Yes/no: where one thing stands from another, at least 24 pixels apart in that direction; as many yes as no.
+
+    Drawn: side, answer, pair."""
     candidates = unique(s.things, None)
     side = pick(rng, list(SIDES))
     yes = rng.random() < .5
@@ -361,7 +369,9 @@ def off_middle(things) -> list:
     return [t for t in things if min(abs(t.x-SIZE/2), abs(t.y-SIZE/2)) > 8]
 
 def choice(s:Scene, rng):
-    "One letter of four: a colour, a shape or a corner. Drawn: which, the thing, three wrong options, the order of the four."
+    """One letter of four: a colour, a shape or a corner.
+
+    Drawn: which, the thing, three wrong options, the order of the four."""
     kind = pick(rng, ["colour", "shape", "place"])
     if kind == "place": candidates = off_middle(unique(s.things, None))
     else: candidates = unique(s.things, "shape" if kind == "colour" else "colour")
@@ -456,7 +466,9 @@ def lookup_texts(s:Scene, rng) -> list: # (colour, text and a comma)
     return shuffled(rng, [(hue, text+",") for hue, text in written])
 
 def lookup(s:Scene, rng) -> list: # (question, [(name, value)])
-    "The other training aid: lists of names, each with what the picture says about it, in random order. Relations are drawn first, then the lists in their order."
+    """The other training aid: lists of names, each with what the picture says about it, in random order.
+
+    Relations are drawn first, then the lists in their order."""
     relations = lookup_relations(s, rng)
     colour_of = [(t.shape, t.colour) for t in unique(s.things, "shape")]
     colour_of += one_absent(rng, SHAPES, {t.shape for t in s.things})
@@ -485,7 +497,9 @@ def make_image(
     split:str, # "train", "validation" or "eval"
     i:int, # number of the image in its split
 ) -> tuple: # (Scene, [(family, question, answer, pair id)])
-    "Image `i` of a split and the questions of the first four families that its scene allows. All draws follow from the split and `i`."
+    """Image `i` of a split and the questions of the first four families that its scene allows.
+
+    All draws follow from the split and `i`."""
     rng, degraded = np.random.default_rng([SPLITS[split], i]), i % 8 == 7
     scene = make_scene(rng, pick(rng, WEARS) if degraded else "none")
     rows, asked = [], 0
@@ -535,7 +549,9 @@ def check_suite(split:str, n_images:int|None):
         raise ConfigError(f"n_images is {n_images!r}; allowed: a whole number above 0, or None for all")
 
 def read_suite(split:str, n_images:int|None) -> list: # as `suite_rows`
-    "The first images of the shipped split or of a parquet file. Raises `ConfigError` for a file that is no parquet file."
+    """The first images of the shipped split or of a parquet file.
+
+    Raises `ConfigError` for a file that is no parquet file."""
     import pyarrow.parquet as pq
     path = files("ipcv")/"data"/"suite.parquet" if split == "eval" else split
     try: return pq.read_table(path).slice(0, n_images).to_pylist()
@@ -551,10 +567,12 @@ def question_rows(image:dict) -> list: # of dicts
 
 # %% ../../nbs/30_suite.ipynb #load-suite
 def load_suite(
-    split:str="eval", # "eval" (shipped), "validation", "train", or the path of a parquet file that `write_suite` wrote
+    split:str="eval", # "eval" (shipped), "validation", "train", or a parquet file that `write_suite` wrote
     n_images:int|None=None, # the first n images only; generated splits have 320 where none is given
 ): # datasets.Dataset
-    "A split with one row per question: id, image_id, image, family, question, answer, pair, meta. Raises `ConfigError` for an unknown split or fewer than one image."
+    """A split with one row per question: id, image_id, image, family, question, answer, pair, meta.
+
+    Raises `ConfigError` for an unknown split or fewer than one image."""
     from datasets import Dataset, Features, Image as Img, Value
     check_suite(split, n_images)
     images = suite_rows(split, n_images or 320) if split in ("validation", "train") else read_suite(split, n_images)
