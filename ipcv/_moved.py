@@ -36,8 +36,9 @@ class OldNames:
 
         def lookup(name):
             found = next((m for m in map(import_module, homes) if hasattr(m, name)), None)
-            if found is None: raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}; its names are in {', '.join(homes)}")
-            return getattr(found, name)
+            if found is not None: return getattr(found, name)
+            kind = AttributeError if name.startswith("__") else ImportError # `from ... import` hides an AttributeError
+            raise kind(f"{module.__name__} has no {name!r}; its names are now in {', '.join(homes)}")
         module.__getattr__ = lookup
 
 

@@ -278,6 +278,8 @@ class PlaceholderPruner(Attached):
             zeros = prompt.by_hand or pass_in_pieces(embeds.shape[1], cache)
             counts = None if zeros else self.unfilled()
             keep = kept_positions(self.adapter, prompt, counts, embeds, call.get("attention_mask"), zeros)
+            if keep is not None and not bool(keep.any()):
+                raise ConfigError("prefill_chunk_size: a piece of the prompt holds placeholders of dropped tokens only; allowed is a larger size, or None")
         elif not shortened: pass_in_pieces(embeds.shape[1], cache)
         if keep is None and not (shortened and "prompt" in cache.needs): return forward(**call)
         return shortened_pass(self.adapter, forward, call, keep)

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'wrappers', 'is_compressed', 'whole_pass', 'check_places', 'starts_sequence',
-           'check_pass', 'open_pass', 'prompt_length', 'check_embeddings', 'beside', 'entrance', 'current',
+           'check_pass', 'open_pass', 'prompt_length', 'check_embeddings', 'beside', 'entrance', 'blank', 'current',
            'through_tower', 'check_run', 'compress', 'check_methods', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
 from functools import partial
 import pandas as pd
+import torch
 from torch import Tensor, nn
 from ..methods.base import Method
 from ..hooks import wrap
@@ -162,7 +163,7 @@ def check_places(run, call:dict):
     if placeholders_known(call): return
     for method in run.methods:
         if method.stage == "vision" and not method.shortens: continue
-        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know at which positions; allowed is to pass mm_token_type_ids or input_ids as well")
+        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know at which positions; allowed is to pass input_ids, or mm_token_type_ids where the model takes them, as well, or pixels in place of features")
 
 def starts_sequence(call:dict) -> bool:
     "Is there nothing in the cache yet?"
@@ -230,9 +231,20 @@ def entrance(run, modality, previous, *args, **kwargs):
     now.modality = modality
     try: out = previous(*args, **kwargs)
     finally: now.modality = None
-    features = out[min(1, len(out) - 1)] if isinstance(out, tuple) else out.pooler_output
+    place = min(1, len(out) - 1)
+    features = out[place] if isinstance(out, tuple) else out.pooler_output
+    if now.stays and not run.tower.compact_merger:
+        features = blank(features, now.stays)
+        if isinstance(out, tuple): out = (*out[:place], features, *out[place + 1:])
+        else: out.pooler_output = features
     run.ledger.add(features, now.seen, now.stays)
     return out
+
+def blank(features, stays:list): # (tiles, n, H) -> (tiles, n, H)
+    "Zeros in the rows of merge windows that hold no token, so that they can be told from the others wherever the features go."
+    masks = [s if isinstance(s, Tensor) else torch.arange(s[0]) < s[1] for s in stays]
+    keep = torch.cat([mask.to(features.device, non_blocking=True) for mask in masks])
+    return features.masked_fill(~keep.view(*features.shape[:-1], 1), 0)
 
 def current(run) -> PassRecord:
     "The pass that a run of the tower belongs to: images and videos of one prompt share it."
