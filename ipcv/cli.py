@@ -61,13 +61,17 @@ def main(debug:Debug=False, _:Version=False):
 # %% ../nbs/60_cli.ipynb #cell-10
 @app.command("methods")
 def list_methods():
-    "List the methods, their fields and defaults."
+    "List the methods, their fields and defaults, and the paper's settings for each family of models."
+    from ipcv.families.registry import FAMILIES
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
         typer.echo(f"{name}:{','.join(map(field_text, dataclasses.fields(c)))}\n    {c.stage} stage. {summary}")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
                "with + between them.")
+    typer.echo("\nThe paper's settings")
+    for family in FAMILIES.values():
+        for label, text in family.presets.items(): typer.echo(f"    {family.name}, {label}: {text}")
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."

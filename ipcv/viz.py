@@ -63,12 +63,13 @@ def donors_of(
     if not (0 <= row < h and 0 <= column < w):
         raise ConfigError(f"patch={row},{column} is outside the picture: rows 0 to {h - 1}, columns 0 to {w - 1}")
     if not trace.donors.numel():
-        raise ConfigError(f"patch={row},{column} has no donors: the method rebuilds nothing from neighbours")
+        raise ConfigError(f"patch={row},{column} has no donors: the method takes nothing from neighbours")
     wanted = trace.positions.new_tensor([frame, row, column]).cpu()
     found = (trace.positions[trace.remove].cpu() == wanted).all(-1).nonzero().flatten()
     if not len(found):
-        other = ",".join(map(str, removed_patch(trace, frame)))
-        raise ConfigError(f"patch={row},{column} was kept, choose a removed one, such as {other}")
+        other = removed_patch(trace, frame)
+        advice = f", choose a removed one, such as {other[0]},{other[1]}" if other else ""
+        raise ConfigError(f"patch={row},{column} was kept{advice}")
     return trace.positions[trace.donors[found[0]]]
 
 # %% ../nbs/22_viz.ipynb #cell-16
@@ -99,7 +100,7 @@ def token_map(
     if axes is None: axes = map_axes(2 + has_donors, kept.shape)
     pixels = fitted(picture, kept.shape)
     faded = dimmed(pixels, kept)
-    titles = ["given" if title is None else title, f"kept: {kept.sum()} of {kept.size} patches"]
+    titles = ["input" if title is None else title, f"kept: {kept.sum()} of {kept.size} patches"]
     if has_donors:
         outline_donors(axes[2], shown, donors, frame, pixels.shape[0] // kept.shape[0])
         titles.append(f"patch {shown[0]},{shown[1]} and its {len(donors)} donors")

@@ -25,7 +25,8 @@ class Qwen2VLTower(PackedTower):
     def cell(self): return self.module.spatial_merge_size ** 2
     @property
     def stages(self):
-        return dict(patches=[self.module.patch_embed], blocks=list(self.blocks), merger=[self.module.merger], language=[self.model.language_model])
+        return dict(patches=[self.module.patch_embed], blocks=list(self.blocks),
+            merger=[self.module.merger], language=[self.model.language_model])
 
 # %% ../../nbs/70_qwen2_vl.ipynb #language-adapter
 class Qwen2VLLanguage(LanguageAdapter):

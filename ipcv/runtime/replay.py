@@ -50,7 +50,7 @@ class Graphs:
     ):
         self.most, self.recorder = most, recorder
         self.known = OrderedDict() # key -> replay, inputs, outputs, index tensors that the graph reads
-        self.shown = {} # key -> whatever the caller notes about its capture
+        self.notes = {} # key -> what the caller stores about its capture
         self.why, self.said, self.replays = {}, set(), 0 # key -> why it is not captured; reasons given so far
 
     def __call__(self,
@@ -90,7 +90,7 @@ class Graphs:
         self.known[key] = replay, places, made, numbers
         while len(self.known) > self.most:
             oldest, _ = self.known.popitem(last=False)
-            self.shown.pop(oldest, None)
+            self.notes.pop(oldest, None)
         return out
 
     def refuse(self, key, why:str, out):
