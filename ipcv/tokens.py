@@ -58,8 +58,8 @@ def numbers(
     values:tuple, # whole numbers known on the host
     device, # where they are needed
 ) -> Tensor: # (n,) int64; not to be written into
-    "Numbers on a device. Passes over items of the same sizes share them: they are copied once, and nobody waits for that."
-    held = _held.get(); found = _numbers(values, device)
+    "Numbers on a device, copied once without waiting and shared by passes over items of the same sizes."
+    held, found = _held.get(), _numbers(values, device)
     if held is not None: held.append(found)
     return found
 
@@ -70,8 +70,9 @@ def _numbers(values:tuple, device):
 _held = ContextVar("held", default=None)
 @contextmanager
 def holding():
-    "Collect the `numbers` that are asked for meanwhile: a recording reads them where they are, so whoever keeps it has to keep them."
-    held = []; token = _held.set(held)
+    "Collect the `numbers` requested meanwhile. A captured graph reads them from their memory, so its owner keeps them too."
+    held = []
+    token = _held.set(held)
     try: yield held
     finally: _held.reset(token)
 
