@@ -48,16 +48,23 @@ class BlockView:
     lengths:tuple # of each segment of this block: all tokens
     alone:bool = False # are the kept tokens all there is? Then `kwargs` is `kept_kwargs`
 
-    def part(self, path): return attrgetter(path)(self.block) # a module or parameter by its dotted path
+    def part(self, path):
+        "A module or parameter by its dotted path."
+        return attrgetter(path)(self.block)
     @property
     def module(self): return self.part(self.names.attention)
     @property
-    def scale(self): return getattr(self.module, self.names.scaling) # factor of queries times keys
+    def scale(self):
+        "Factor of queries times keys."
+        return getattr(self.module, self.names.scaling)
     @property
     def heads(self): return getattr(self.module, self.names.heads)
 
-    def norm(self, x): return self.part(self.names.norm1)(x) # (N, D) -> (N, D)
-    def projected(self, x, first, last): # (N, D) -> (N, outputs): of 0 queries, 1 keys, 2 values those from first to last
+    def norm(self, x):
+        "(N, D) -> (N, D)."
+        return self.part(self.names.norm1)(x)
+    def projected(self, x, first, last):
+        "(N, D) -> (N, outputs): of 0 queries, 1 keys, 2 values those from first to last."
         if len(self.names.projections) == 1:
             linear = self.part(self.names.projections[0])
             width = linear.out_features // 3
@@ -66,18 +73,23 @@ class BlockView:
         for i, path in enumerate(self.names.qk_norms):
             if first <= i < last: parts[i - first] = self.part(path)(parts[i - first])
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
-    def rope(self, x, kwargs): # (N, H, d) -> (N, H, d)
+    def rope(self, x, kwargs):
+        "(N, H, d) -> (N, H, d)."
         tables = kwargs.get("position_embeddings")
         return x if tables is None else rotate(x, tables)
-    def queries(self, x): # (K, D) -> (K, H, d)
+    def queries(self, x):
+        "(K, D) -> (K, H, d)."
         return self.rope(self.projected(x, 0, 1).view(len(x), self.heads, -1), self.kept_kwargs)
-    def keys(self, x): # (N, D) -> (N, H, d)
+    def keys(self, x):
+        "(N, D) -> (N, H, d)."
         return self.rope(self.projected(x, 1, 2).view(len(x), self.heads, -1), self.kwargs)
-    def keys_values(self, x): # (N, D) -> twice (N, H, d)
+    def keys_values(self, x):
+        "(N, D) -> twice (N, H, d)."
         k, v = self.projected(x, 1, 3).view(len(x), 2, self.heads, -1).unbind(1)
         return self.rope(k, self.kwargs), v
 
-    def attend(self, q, k, v, seen=None): # (K, H, d), twice (N, H, d) -> (K, H, d); appends attention weights to `seen`
+    def attend(self, q, k, v, seen=None):
+        "(K, H, d), twice (N, H, d) -> (K, H, d); appends attention weights to `seen`."
         starts, ends = self.kept_kwargs.get("cu_seqlens"), self.kwargs.get("cu_seqlens")
         if starts is not None and is_flash(self.module): return flash(self.module, q, k, v, self.kept_kwargs, self.kwargs, self.scale)
         kept = self.split.within(self.lengths).lengths
@@ -88,12 +100,14 @@ class BlockView:
             if seen is not None: seen.append(weights)
             return out
         return attend(q, k, v, kept, kept if self.alone else self.lengths, call)
-    def packed(self, kernel, q, k, v): # by torch's kernel for packed segments
+    def packed(self, kernel, q, k, v):
+        "By torch's kernel for packed segments."
         longest_all = max(self.lengths)
         longest = self.kept_kwargs.get("max_seqlen") or longest_all # stock gives none where its own attention does not need it
         starts, ends = self.kept_kwargs["cu_seqlens"], self.kwargs["cu_seqlens"]
         return kernel(q, k, v, starts, ends, longest, longest if self.alone else longest_all, scale=self.scale)
-    def attention(self, x, keep=slice(None), heads=None): # (N, D) normed -> (K, D): the attention branch, inside the module's own call
+    def attention(self, x, keep=slice(None), heads=None):
+        "(N, D) normed -> (K, D): the attention branch, inside the module's own call."
         def compute():
             seen = []
             if heads is not None: found = heads(self)
@@ -102,20 +116,25 @@ class BlockView:
             return (out, seen[0] if len(seen) == 1 else None) if self.names.returns_weights else out
         out = inside(self.module, compute, x, self.kept_kwargs)
         return out[0] if self.names.returns_weights else out
-    def out(self, heads): # (K, H, d) -> (K, D)
+    def out(self, heads):
+        "(K, H, d) -> (K, D)."
         x = heads.reshape(len(heads), -1)
         for path in self.names.output: x = self.part(path)(x)
         return x
-    def residual(self, kept, branch, which=0): # twice (K, D) -> (K, D); the branch through its layer scale, if there is one
+    def residual(self, kept, branch, which=0):
+        "Twice (K, D) -> (K, D); the branch through its layer scale, if there is one."
         return kept + (self.part(self.names.scales[which]) * branch if self.names.scales else branch)
-    def mlp(self, kept): # (K, D) -> (K, D), in halves for many tokens
+    def mlp(self, kept):
+        "(K, D) -> (K, D), in halves for many tokens."
         done = [self.residual(x, self.mlp_branch(x), 1) for x in (kept.chunk(2) if len(kept) >= MANY else [kept])]
         return torch.cat(done) if len(done) > 1 else done[0]
     def mlp_branch(self, x):
         x = self.part(self.names.norm2)(x)
         for path in self.names.mlp: x = self.part(path)(x)
         return x
-    def finish(self, kept, branch): return self.mlp(self.residual(kept, branch)) # twice (K, D) -> (K, D)
+    def finish(self, kept, branch):
+        "Twice (K, D) -> (K, D)."
+        return self.mlp(self.residual(kept, branch))
 
 # %% ../../nbs/05_adapter.ipynb #positions
 def positions(
@@ -150,49 +169,90 @@ class VisionTower:
     family:ClassVar[str] # its name, for messages and reports
     names:ClassVar[BlockNames] # where blocks keep their parts
     entrances:ClassVar[dict] # modality -> the model's method that runs the tower for it
-    compact_merger:ClassVar[bool] = False # does the merger take any number of whole merge windows? Else empty ones stay, as zeros
+    compact_merger:ClassVar[bool] = False # does the merger take any number of merge windows? Else empty ones stay, as zeros
     fixed:ClassVar[int] = 0 # tokens in front of each item that are always kept
 
     def __init__(self,
         model:nn.Module, # the model below the head: has the methods of `entrances`
     ): self.model = model
     @property
-    def module(self) -> nn.Module: raise NotImplementedError # the tower, whose forward a pass is
+    def module(self) -> nn.Module:
+        "The tower, whose forward a pass is."
+        raise NotImplementedError
     @property
-    def blocks(self) -> nn.ModuleList: raise NotImplementedError # its blocks, in order
+    def blocks(self) -> nn.ModuleList:
+        "Its blocks, in order."
+        raise NotImplementedError
     @property
-    def cell(self) -> int: raise NotImplementedError # tokens of a merge window
+    def cell(self) -> int:
+        "Tokens of a merge window."
+        raise NotImplementedError
     @property
-    def stages(self) -> dict: raise NotImplementedError # "patches", "blocks", "merger", "language" -> list of modules, for measuring
+    def stages(self) -> dict:
+        '"patches", "blocks", "merger", "language" -> list of modules, for measuring.'
+        raise NotImplementedError
     @property
     def depth(self) -> int: return len(self.blocks)
     @property
-    def side(self) -> int: return math.isqrt(self.cell) # a merge window is side x side tokens
+    def side(self) -> int:
+        "A merge window is side x side tokens."
+        return math.isqrt(self.cell)
     def attentions(self) -> list: return [attrgetter(self.names.attention)(block) for block in self.blocks]
 
-    def items(self, modality, args, kwargs) -> Items: raise NotImplementedError # from the arguments of the tower's forward
-    def subset(self, args, kwargs, items, members) -> tuple: raise NotImplementedError # args, kwargs of the tower for some items
-    def pixels(self, args, kwargs, items) -> list: raise NotImplementedError # of each item, from the tower's arguments
-    def resized(self, args, kwargs, items, grids) -> tuple: raise NotImplementedError # args, kwargs of the same items on other grids
-    def smaller_items(self, items, grids) -> Items: raise NotImplementedError # the items that `resized` makes
-    def segments(self, index:int, items:Items) -> tuple: return items.lengths # of block `index`: tokens that attend to one another
-    def taps(self, kwargs) -> frozenset: return frozenset() # blocks whose outputs somebody reads: all tokens are handed out there
+    def items(self, modality, args, kwargs) -> Items:
+        "The items of one call of the tower, read off its arguments; `modality` is 'image', 'video' or None."
+        raise NotImplementedError
+    def subset(self, args, kwargs, items, members) -> tuple:
+        "The (args, kwargs) of the tower's forward for the items numbered `members` only."
+        raise NotImplementedError
+    def pixels(self, args, kwargs, items) -> list:
+        "The pixels of each item, cut from the tower's arguments."
+        raise NotImplementedError
+    def resized(self, args, kwargs, items, grids) -> tuple:
+        "The (args, kwargs) of the tower's forward for the same items, resized to other grids of patches."
+        raise NotImplementedError
+    def smaller_items(self, items, grids) -> Items:
+        "The `Items` that `resized` makes."
+        raise NotImplementedError
+    def segments(self, index:int, items:Items) -> tuple:
+        "Of block `index`: tokens that attend to one another."
+        return items.lengths
+    def taps(self, kwargs) -> frozenset:
+        "Blocks whose outputs somebody reads: all tokens are handed out there."
+        return frozenset()
     @property
-    def used_depth(self) -> int: return self.depth # blocks up to the last one whose output reaches the language model
-    def positions(self, grid) -> Tensor: return positions(grid, self.side) # (N, 3) frame, row and column of each patch
+    def used_depth(self) -> int:
+        "Blocks up to the last one whose output reaches the language model."
+        return self.depth
+    def positions(self, grid) -> Tensor:
+        "(N, 3) frame, row and column of each patch."
+        return positions(grid, self.side)
 
-    def kept_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict: return kwargs # block kwargs for the kept tokens only
-    def ordered_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict: return kwargs # for all tokens, kept ones first
-    def open(self, states:Tensor) -> Tensor: return states # what a block is given -> packed (N, D)
-    def close(self, states:Tensor, split:TokenSplit, windows:Tensor|None) -> Tensor: return states # packed -> what a block returns
+    def kept_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict:
+        "Block kwargs for the kept tokens only."
+        return kwargs
+    def ordered_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict:
+        "For all tokens, kept ones first."
+        return kwargs
+    def open(self, states:Tensor) -> Tensor:
+        "What a block is given -> packed (N, D)."
+        return states
+    def close(self, states:Tensor, split:TokenSplit, windows:Tensor|None) -> Tensor:
+        "Packed -> what a block returns."
+        return states
     def view(self, index, kwargs, kept_kwargs, split, alone=False) -> BlockView:
         lengths = () if split is None else self.segments(index, split.items)
         return BlockView(self.names, self.blocks[index], kwargs, kept_kwargs, split, lengths, alone)
-    def run(self, index, states, kwargs, split) -> Tensor: # a block on the kept tokens alone, by its parts: (K, D) -> (K, D)
+    def run(self, index, states, kwargs, split) -> Tensor:
+        "A block on the kept tokens alone, by its parts: (K, D) -> (K, D)."
         view = self.view(index, kwargs, kwargs, split, alone=True)
         return view.finish(states, view.attention(view.norm(states)))
-    def run_pruned(self, index, states, stock, kwargs, split) -> Tensor: return self.run(index, states, kwargs, split) # may use `stock(states, **kwargs)`
-    def run_stock(self, index, states, stock, kwargs, everything) -> Tensor: return stock(states, **kwargs) # a block before any token goes
+    def run_pruned(self, index, states, stock, kwargs, split) -> Tensor:
+        "May use `stock(states, **kwargs)`."
+        return self.run(index, states, kwargs, split)
+    def run_stock(self, index, states, stock, kwargs, everything) -> Tensor:
+        "A block before any token goes."
+        return stock(states, **kwargs)
 
 # %% ../../nbs/05_adapter.ipynb #packed
 class PackedTower(VisionTower):
@@ -200,7 +260,8 @@ class PackedTower(VisionTower):
     compact_merger = True
     arguments:ClassVar[tuple] = "hidden_states", "grid_thw" # of the tower's forward: patches, and (items, 3) grids
 
-    def named(self, args, kwargs): # the arguments of the tower's forward, by name
+    def named(self, args, kwargs):
+        "The arguments of the tower's forward, by name."
         return dict(zip((name for name in self.arguments if name not in kwargs), args)) | kwargs
     def items(self, modality, args, kwargs):
         grids = tuple(map(tuple, self.named(args, kwargs)[self.arguments[1]].tolist()))
@@ -218,7 +279,8 @@ class PackedTower(VisionTower):
         return (), named | {patches: torch.cat(pixels), grid: torch.tensor(grids).to(named[grid].device, non_blocking=True)}
     def smaller_items(self, items, grids): return Items(items.modalities, grids, tuple((h * w,) * t for t, h, w in grids))
 
-    def on_device(self) -> bool: # are boundaries of pruned segments needed on the device?
+    def on_device(self) -> bool:
+        "Are boundaries of pruned segments needed on the device?"
         return is_flash(self.attentions()[0]) or packed_kernel(next(self.blocks[0].parameters()).new_empty(0)) is not None
     def kept_kwargs(self, index, kwargs, split):
         lengths = self.segments(index, split.items)
@@ -231,7 +293,8 @@ class PackedTower(VisionTower):
     def ordered_kwargs(self, index, kwargs, split):
         order = split.within(self.segments(index, split.items)).order
         return kwargs | dict(position_embeddings=tuple(table.index_select(0, order) for table in kwargs["position_embeddings"]))
-    def run_pruned(self, index, states, stock, kwargs, split): # the stock block, unless it would loop over segments or need much memory
+    def run_pruned(self, index, states, stock, kwargs, split):
+        "The stock block, unless it would loop over segments or need much memory."
         lengths, packs = self.segments(index, split.items), is_flash(self.attentions()[0])
         if len(states) >= MANY or not packs and len(lengths) > 1: return self.run(index, states, kwargs, split)
         return stock(states, **(kwargs if packs else kwargs | dict(cu_seqlens=cu_seqlens_cpu(split.within(lengths).lengths))))
@@ -251,11 +314,15 @@ class TileTower(VisionTower):
     argument:ClassVar[str] = "pixel_values" # of the tower's forward: (B, C, height, width)
 
     def tile_pixels(self, args, kwargs) -> Tensor: return kwargs[self.argument] if self.argument in kwargs else args[0]
-    def patch_size(self) -> tuple: raise NotImplementedError # (rows, columns) of pixels in a patch
-    def grid_of(self, pixels) -> tuple: # (1, rows, columns) of patches
+    def patch_size(self) -> tuple:
+        "(rows, columns) of pixels in a patch."
+        raise NotImplementedError
+    def grid_of(self, pixels) -> tuple:
+        "(1, rows, columns) of patches."
         (h, w), (a, b) = pixels.shape[-2:], self.patch_size()
         return 1, h // a, w // b
-    def tiles(self, n, modality, grid): # n tiles as items
+    def tiles(self, n, modality, grid):
+        "N tiles as items."
         return Items((modality,) * n, (grid,) * n, ((self.fixed + math.prod(grid),),) * n, self.fixed)
     def items(self, modality, args, kwargs):
         pixels = self.tile_pixels(args, kwargs)
@@ -268,7 +335,8 @@ class TileTower(VisionTower):
         return (), kwargs | {self.argument: small.to(pixels.dtype)}
     def smaller_items(self, items, grids): return self.tiles(len(items), items.modalities[0], grids[0])
 
-    def order(self, grid, device) -> Tensor: # (n,) raster index of each patch, one merge window after the other
+    def order(self, grid, device) -> Tensor:
+        "(n,) raster index of each patch, one merge window after the other."
         _, rows, columns = grid
         place = self.positions(grid)
         return numbers(tuple((place[:, 1] * columns + place[:, 2]).tolist()), device)
@@ -283,9 +351,11 @@ class TileTower(VisionTower):
         out = torch.empty_like(states)
         out[:, :self.fixed] = states[:, :self.fixed]
         return out.index_copy_(1, self.order(items.grids[0], states.device) + self.fixed, states[:, self.fixed:])
-    def run_pruned(self, index, states, stock, kwargs, split): # tiles keep equally many tokens each
+    def run_pruned(self, index, states, stock, kwargs, split):
+        "Tiles keep equally many tokens each."
         return stock(states.unflatten(0, (len(split.items), -1)), **kwargs).flatten(0, 1)
-    def whole_windows(self, states, split, windows) -> Tensor: # (K, D) -> (N, D): survivors in the merge windows that they fill, zeros elsewhere
+    def whole_windows(self, states, split, windows) -> Tensor:
+        "(K, D) -> (N, D): survivors in the merge windows that they fill, zeros elsewhere."
         items, device = split.items, states.device
         if windows is None: windows = first_windows(items, split, self.cell)
         per_tile = items.patches[0]
@@ -320,14 +390,22 @@ class TowerPass:
         self.lengths = None # of the segments for which `some` was made
         self.taps = frozenset() # blocks whose outputs somebody reads; set by the runtime
 
-    def everything(self, device): # a `TokenSplit` that keeps all tokens
+    def everything(self, device):
+        "A `TokenSplit` that keeps all tokens."
         if self.full is None: self.full = TokenSplit.keep_all(self.items, device)
         return self.full
-    def enter(self, args:tuple, kwargs:dict): return args, kwargs # what the tower is called with
-    def remove_tokens(self, states:Tensor, kwargs:dict) -> Tensor: raise NotImplementedError # (N, D) -> (K, D); sets `cut` and `some`
-    def pruned_block(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor: # (K, D) -> (K, D)
+    def enter(self, args:tuple, kwargs:dict):
+        "What the tower is called with."
+        return args, kwargs
+    def remove_tokens(self, states:Tensor, kwargs:dict) -> Tensor:
+        "(N, D) -> (K, D); sets `cut` and `some`."
+        raise NotImplementedError
+    def pruned_block(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor:
+        "(K, D) -> (K, D)."
         return self.tower.run_pruned(index, states, run, self.some, self.cut)
-    def restore(self, states:Tensor) -> Tensor: return states # (K, D) -> (N, D), or (K, D) for methods that end with fewer tokens
+    def restore(self, states:Tensor) -> Tensor:
+        "(K, D) -> (N, D), or (K, D) for methods that end with fewer tokens."
+        return states
 
     def block(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor:
         "One block: stock before `layer`, then on the kept tokens. `run(states, **kwargs)` is the stock block."
@@ -346,11 +424,14 @@ class TowerPass:
         lengths = self.tower.segments(index, self.items)
         if self.lengths not in (None, lengths): self.narrow(index, kwargs)
         self.lengths = lengths
-    def narrow(self, index, kwargs): self.some = self.tower.kept_kwargs(index, kwargs, self.cut) # for the kept tokens
+    def narrow(self, index, kwargs):
+        "For the kept tokens."
+        self.some = self.tower.kept_kwargs(index, kwargs, self.cut)
     def start(self, states, kwargs):
         if self.before is not None: self.before = self.tower.open(self.before)
         self.states = self.remove_tokens(self.tower.open(states), kwargs)
         self.before = None
-    def hand_out(self, index): # what the block returns
+    def hand_out(self, index):
+        "What the block returns."
         if index != self.tower.depth - 1 and index not in self.taps: return self.states
         return self.tower.close(self.restore(self.states), self.cut, self.cells)

@@ -24,18 +24,19 @@ from ..families.base import TowerPass
 # %% ../../nbs/10_ipcv.ipynb #cell-5
 @dataclass(frozen=True)
 class IPCV(Method):
-    "Pruning inside the vision tower with reconstruction; section 3 of the paper. Raises `ConfigError` on a bad field."
+    "Pruning inside the vision tower with reconstruction; section 3 of arXiv:2512.18747. Raises `ConfigError` on a bad field."
     prune_layer:int = 3 # block before whose input tokens are pruned, counted from 0
     as_layers:int = 7 # blocks with attention stabilization, from `prune_layer` on
     k:int = 10 # neighbours of a removed token
     score:str = "drift" # which tokens stay: one of SCORES
     restore:str = "ngr" # how removed tokens come back: one of RESTORES
-    parity:bool = False # preset of the IPCV authors: neighbours are sought among the kept tokens of all items of the pass, class tokens included
+    parity:bool = False # preset of the IPCV authors: neighbours among the kept tokens of all items of the pass, class tokens included
     name:ClassVar[str] = "ipcv"
 
     def __post_init__(self):
         super().__post_init__()
-        for field, least in (("prune_layer", 1), ("as_layers", 0), ("k", 1)): check_integer(field, getattr(self, field), least)
+        for field, least in (("prune_layer", 1), ("as_layers", 0), ("k", 1)):
+            check_integer(field, getattr(self, field), least)
         check_choice("score", self.score, SCORES)
         check_choice("restore", self.restore, RESTORES)
         check_switch("parity", self.parity)
@@ -43,23 +44,30 @@ class IPCV(Method):
     def shortens(self) -> bool: return self.restore == "drop"
     @property
     def graph_capturable(self) -> bool: return self.score != "random"
-    def check(self, tower): # before any work: does the tower have these layers?
-        check_block(self.prune_layer, 1, tower.used_depth)
-        blocks = tower.depth - self.prune_layer
-        if self.as_layers > blocks: raise bad_field("as_layers", self.as_layers, f"between 0 and {blocks} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}")
-    def count(self, n:int, cell:int) -> int: # tokens of an item that stay
-        return kept_cells(n, self.retain, cell) if self.shortens else kept_count(n, self.retain)
-    def token_counts(self, grid:tuple, tower) -> TokenCounts: # what an item costs: queries of kept tokens only where removed ones are keys and values
-        if self.retain == 1: return stock_counts(grid, tower)
-        n, after = math.prod(grid), tower.depth - self.prune_layer - self.as_layers
-        k = self.count(n, tower.cell); rebuilt = (n - k) * min(self.k, k) * tower.width # additions of one reconstruction
-        times, near = max(0, self.as_layers - 1) + (self.restore == "ngr"), 2. * (n - k) * k * tower.width
-        blocks = ((n, n, n),) * self.prune_layer + ((k, n, k),) * self.as_layers + ((k, k, k),) * after
-        return TokenCounts(blocks, k if self.shortens else n, (near if self.matches else 0) + times * rebuilt, grid[0])
     @property
     def matches(self) -> bool: return self.as_layers > 1 or self.restore in ("ngr", "copy") # are neighbours needed?
-    def start(self, tower, items): # a trip through the tower, or None for the stock tower
+    def check(self, tower): # does the tower have these blocks? Raises `ConfigError` before any work
+        check_block(self.prune_layer, 1, tower.used_depth)
+        blocks = tower.depth - self.prune_layer
+        if self.as_layers > blocks:
+            allowed = f"between 0 and {blocks} for a tower of {tower.depth} blocks pruned at block {self.prune_layer}"
+            raise bad_field("as_layers", self.as_layers, allowed)
+    def start(self, tower, items): # the state of one pass through the tower, None for the stock tower
         return None if self.retain == 1 else IPCVPass(self, tower, items)
+
+    def count(self, n:int, cell:int) -> int: # of an item's n patches, those that stay; a merge window is `cell` patches
+        return kept_cells(n, self.retain, cell) if self.shortens else kept_count(n, self.retain)
+    def token_counts(self, grid:tuple, tower) -> TokenCounts: # of an item; `tower` is a `TransformerDims`
+        if self.retain == 1: return stock_counts(grid, tower)
+        n = math.prod(grid)
+        k = self.count(n, tower.cell)
+        alone = tower.depth - self.prune_layer - self.as_layers
+        blocks = ((n, n, n),) * self.prune_layer + ((k, n, k),) * self.as_layers + ((k, k, k),) * alone
+        return TokenCounts(blocks, k if self.shortens else n, self.own_flops(n, k, tower.width), grid[0])
+    def own_flops(self, n:int, k:int, width:int) -> float: # multiply-adds of the distances, and additions of each reconstruction
+        distances = 2. * (n - k) * k * width if self.matches else 0
+        reconstructions = max(0, self.as_layers - 1) + (self.restore == "ngr")
+        return distances + reconstructions * (n - k) * min(self.k, k) * width
 
 # %% ../../nbs/10_ipcv.ipynb #cell-8
 class IPCVPass(TowerPass):

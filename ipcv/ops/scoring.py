@@ -12,33 +12,33 @@ from ..tokens import Items
 
 # %% ../../nbs/01_scoring.ipynb #cell-8
 def drift(
-    now:Tensor, # (N, D) states at the input of the pruning block
-    before:Tensor, # (N, D) states at the input of the block before
+    h:Tensor, # (N, D) states at the input of the pruning block
+    h_before:Tensor, # (N, D) states at the input of the block before
     items:Items=None, # what the tokens belong to
 ) -> Tensor: # (N,) scores
-    "Equation 1: how far the last block moved each token."
-    return (now.float() - before.float()).norm(dim=-1)
+    "Equation 1 of arXiv:2512.18747: how far the last block moved each token."
+    return (h.float() - h_before.float()).norm(dim=-1)
 
 # %% ../../nbs/01_scoring.ipynb #cell-13
-def norm(now:Tensor, before:Tensor=None, items:Items=None) -> Tensor:
-    "Control: the length of each token's state."
-    return now.float().norm(dim=-1)
+def norm(h:Tensor, h_before:Tensor=None, items:Items=None) -> Tensor:
+    "Control: the L2 norm of each token's state."
+    return h.float().norm(dim=-1)
 
 # %% ../../nbs/01_scoring.ipynb #cell-16
-def turn(now:Tensor, before:Tensor, items:Items=None) -> Tensor:
-    "Control: one minus the cosine between a token's states now and one block before."
-    return 1 - torch.cosine_similarity(now.float(), before.float(), dim=-1)
+def turn(h:Tensor, h_before:Tensor, items:Items=None) -> Tensor:
+    "Control: one minus the cosine between a token's states in this block and in the one before."
+    return 1 - torch.cosine_similarity(h.float(), h_before.float(), dim=-1)
 
 # %% ../../nbs/01_scoring.ipynb #cell-19
-def still(now:Tensor, before:Tensor, items:Items=None) -> Tensor:
+def still(h:Tensor, h_before:Tensor, items:Items=None) -> Tensor:
     "Control: minus the drift, which keeps the tokens that moved least."
-    return -drift(now, before)
+    return -drift(h, h_before)
 
 # %% ../../nbs/01_scoring.ipynb #cell-22
-def random(now:Tensor, before:Tensor, items:Items) -> Tensor:
+def random(h:Tensor, h_before:Tensor, items:Items) -> Tensor:
     "Control: scores drawn from a fixed seed, the same for every item of the same size."
     draw = {n: torch.rand(n, generator=torch.Generator().manual_seed(0)) for n in set(items.sizes)}
-    return torch.cat([draw[n] for n in items.sizes]).to(now.device, non_blocking=True)
+    return torch.cat([draw[n] for n in items.sizes]).to(h.device, non_blocking=True)
 
 # %% ../../nbs/01_scoring.ipynb #cell-25
 SCORES = {"drift": drift, "norm": norm, "turn": turn, "still": still, "random": random}
