@@ -61,7 +61,7 @@ def main(debug:Debug=False, _:Version=False):
 # %% ../nbs/60_cli.ipynb #cell-10
 @app.command("methods")
 def list_methods():
-    "List the methods, their fields and defaults, and the paper's settings for each family of models."
+    "List methods, their defaults, and the paper's settings."
     from ipcv.families.registry import FAMILIES
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():

@@ -47,7 +47,10 @@ class AlreadyCompressedError(IPCVError, RuntimeError):
     "`compress` was called on a model that is compressed at the moment."
 
 class NothingPrunedError(IPCVError, RuntimeError):
-    "A pass over images or videos in which a method that should prune pruned nothing."
+    """A method that should prune pruned nothing.
+
+    Raised in a pass whose images or videos never met the method, and at the end of a run (when the `with` block is
+    left, or by `remove`) in which it kept every token although some items could have lost one."""
 
 # %% ../nbs/00_errors.ipynb #cell-10
 class ImageError(IPCVError, ValueError):

@@ -14,7 +14,9 @@ def refused(
     call, # without arguments
     *words:str, # that its message must hold
 ) -> str: # the message
-    "Call, expect `error` and return its message. Raises `AssertionError` if there is none, or a word is missing; other exceptions pass."
+    """Call, expect `error` and return its message.
+
+    Raises `AssertionError` if nothing is raised or a word is missing; other exceptions pass."""
     try: call()
     except error as raised: message = str(raised)
     else: raise AssertionError(f"{error} was not raised")

@@ -41,8 +41,10 @@ class InternVLTower(TileTower):
     def used_depth(self): # hidden state i is the output of block i - 1
         return max(self.depth if i == -1 else i % (self.depth + 1) for i in self.feature_layers())
     def taps(self, kwargs):
-        """Blocks before the last whose outputs are read: by `vision_feature_layer`, or because of `output_hidden_states`.
-        Some versions of transformers ask for all hidden states to read one feature layer; we hand out the one that is read."""
+        """Blocks before the last whose outputs are read, by `vision_feature_layer` or because of `output_hidden_states`.
+
+        Some versions of transformers ask for all hidden states to read one feature layer:
+        then only that block is a tap."""
         wanted, read = kwargs.get("output_hidden_states"), self.feature_layers()
         if wanted is None or wanted is False: return frozenset()
         if wanted is True: wanted = range(1, self.depth) if read == [-1] else read

@@ -30,7 +30,8 @@ FAMILIES = {family.name: family for family in (
     Family("Qwen2-VL", ("Qwen2VLForConditionalGeneration", "Qwen2VLModel"), "qwen2_vl",
            "Qwen2VLTower", "Qwen2VLLanguage", presets={"IPCV+DART": "ipcv:retain=0.35+dart:retain=0.35"}),
     Family("InternVL", ("InternVLForConditionalGeneration", "InternVLModel"), "internvl",
-           "InternVLTower", "InternVLLanguage", presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"}),
+           "InternVLTower", "InternVLLanguage",
+           presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"}),
 )}
 
 # %% ../../nbs/05_registry.ipynb #unwrap

@@ -79,7 +79,7 @@ class Compression:
         """A row for each item and stage.
 
         Columns: `pass_` (a prompt or a batch), `item`, `stage`, `method`, `modality`, `grid`, `tokens_in`,
-        `tokens_kept` and `layer`, the block or decoder layer before which the first tokens went.
+        `tokens_kept` and `layer`, the block or decoder layer before which the first tokens were dropped.
         The latest 10,000 rows are held; `report.attrs["forgotten"]` counts older ones."""
         return self.log.frame()
 
@@ -97,7 +97,8 @@ class Compression:
 
     def __str__(self): return describe(self)
     def __reduce_ex__(self, protocol):
-        raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, or call `remove()`, first")
+        raise AlreadyCompressedError("a compressed model cannot be copied or pickled: leave the `with` block, "
+                                     "or call `remove()`, first")
 
     def _detach(self):
         while self._undo: self._undo.pop()()
@@ -112,7 +113,8 @@ def install(run:Compression):
     Raises `AlreadyCompressedError`, and `ConfigError` for a language model that cannot be shortened."""
     tower, model = run.tower, run.tower.model
     if model in _compressed:
-        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, first")
+        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, "
+                                     "or call its `remove()`, first")
     drop = LayerDrop(run.model, run.language, partial(record_language, run)) if run.language else None
     shortens = run.vision is not None and run.vision.shortens
     pruner = PlaceholderPruner(run.model, lambda: run._now.given or run._now.seen.left) if shortens else None
@@ -159,11 +161,13 @@ def whole_pass(run, previous, *args, **kwargs):
     return out
 
 def check_places(run, call:dict):
-    "Raise `ConfigError` where embeddings hold features, a method has to drop positions, and nothing says which positions they are at."
+    "Raise `ConfigError` where embeddings hold features at unknown positions and a method has to drop some."
     if placeholders_known(call): return
     for method in run.methods:
         if method.stage == "vision" and not method.shortens: continue
-        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know at which positions; allowed is to pass input_ids, or mm_token_type_ids where the model takes them, as well, or pixels in place of features")
+        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} has to know at which positions; "
+                          "allowed is to pass input_ids, or mm_token_type_ids where the model takes them, as well, "
+                          "or pixels in place of features")
 
 def starts_sequence(call:dict) -> bool:
     "Is there nothing in the cache yet?"
@@ -174,7 +178,8 @@ def check_pass(run, record, before:int):
     "Raise `NothingPrunedError` where a method that should prune has not seen the items of a prompt."
     for method in run.methods:
         rows = record.rows if method.stage == "vision" or run._now.step else record.rows[before:]
-        if all(row[0] != method.stage for row in rows): raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
+        if any(row[0] == method.stage for row in rows): continue
+        raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
 
 # %% ../../nbs/07_compress.ipynb #open
 def open_pass(run, call:dict) -> PassRecord:
@@ -208,20 +213,20 @@ def check_embeddings(run, call:dict): # the `PassRecord` of the features in them
     pixels = any(call.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
     if embeds is None or embeds.shape[1] == 1 or pixels or not run.methods: return None
     found = run.ledger.match(embeds.flatten(0, 1))
-    told = types is not None and types.shape == embeds.shape[:2]
-    visual = types.flatten().to(embeds.device) > 0 if told else found.known & found.items[0]
+    marked = types is not None and types.shape == embeds.shape[:2]
+    visual = types.flatten().to(embeds.device) > 0 if marked else found.known & found.items[0]
     if not bool(visual.any()): return None
     if run.vision and not bool(found.known[visual].all()):
         raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
     return found.record
 
 def beside(run, previous, *args, **kwargs):
-    "Around the language model's forward, for calls that pass the model by. Raises `ConfigError` where positions would have to go."
+    "Around the language model's forward, for calls that bypass the model. Raises `ConfigError` if positions had to be dropped."
     if run._now.inside or check_embeddings(run, kwargs) is None: return previous(*args, **kwargs)
     for method in run.methods:
         if method.stage == "vision" and not method.shortens: continue
-        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} drops positions in calls of the whole model only; "
-                          "allowed is the model's forward or generate, with input_ids or mm_token_type_ids")
+        raise ConfigError(f"inputs_embeds: holds image or video features, and {method} drops positions "
+                          "in calls of the whole model only; allowed is the model's forward or generate, with input_ids or mm_token_type_ids")
     return previous(*args, **kwargs)
 
 # %% ../../nbs/07_compress.ipynb #cell-18
@@ -241,7 +246,7 @@ def entrance(run, modality, previous, *args, **kwargs):
     return out
 
 def blank(features, stays:list): # (tiles, n, H) -> (tiles, n, H)
-    "Zeros in the rows of merge windows that hold no token, so that they can be told from the others wherever the features go."
+    "Zeros in the rows of merge windows that hold no token, so that the language side finds them in any copy."
     masks = [s if isinstance(s, Tensor) else torch.arange(s[0]) < s[1] for s in stays]
     keep = torch.cat([mask.to(features.device, non_blocking=True) for mask in masks])
     return features.masked_fill(~keep.view(*features.shape[:-1], 1), 0)
@@ -264,26 +269,29 @@ def through_tower(run, previous, *args, **kwargs):
     record = current(run)
     if run.vision: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]
-    if now.modality is None and out.pooler_output is not None: run.ledger.add(out.pooler_output, record, now.stays) # called by itself
+    alone = now.modality is None # the tower was called by itself
+    if alone and out.pooler_output is not None: run.ledger.add(out.pooler_output, record, now.stays)
     return out if as_dict else out.to_tuple()
 
 # %% ../../nbs/07_compress.ipynb #end
 def check_run(run:Compression):
-    "Raise `NothingPrunedError` where a method kept every token of a run though it could have dropped some; warn where it could not."
+    "Raise `NothingPrunedError` where a method kept every token of a run; warn where it could drop none."
     for method in run.methods:
         total = run.log.totals.get(method.stage)
         if total is None or method.retain == 1 or method.stage in run.log.pruned: continue
         seen = f"{counted(total.items, 'item')}, {counted(total.tokens_in, 'token')} in, all kept"
         kept = f"{method} pruned nothing in the whole run: {seen}"
         if total.prunable:
-            raise NothingPrunedError(f"{kept}; the items are too small for this `retain`, which counts whole tokens or merge windows")
-        warnings.warn(f"{kept}; each item is a single token or merge window, of which nothing can be dropped", stacklevel=4)
+            reason = "the items are too small for this `retain`, which counts whole tokens or merge windows"
+            raise NothingPrunedError(f"{kept}; {reason}")
+        reason = "each item is a single token or merge window, of which nothing can be dropped"
+        warnings.warn(f"{kept}; {reason}", stacklevel=4)
 
 # %% ../../nbs/07_compress.ipynb #cell-27
 def compress(
     model:nn.Module, # a stock model of a supported family, or PEFT's wrapper around one; it stays the same object
     *methods:Method, # at most one of a stage, or what `parse` gives; none is a no-op
-    trace:bool=False, # record which tokens of every item went, in `run.trace`
+    trace:bool=False, # record which tokens of every item were removed, in `run.trace`
     remember:dict|None=None, # {}: features of items by their pixels, kept by the caller
     compile:bool|Graphs=False, # capture the tower's blocks as CUDA graphs, one for each combination of grids
 ) -> Compression: # a context manager, with `remove()` for use without `with`
@@ -292,7 +300,7 @@ def compress(
     Afterwards the model is stock again, bit for bit.
 
     `remember`: an item that was seen before, to the bit, does not run the tower again. The dictionary serves one
-    model object and all its methods; begin a new one where weights change. Features are kept without gradients.
+    model object and all its methods; start a new one where weights change. Features are kept without gradients.
 
     `compile`: passes over items of the same grids replay one graph. Where capture is not possible, blocks run one
     by one, with a warning. A `Graphs` keeps captures for the next `compress`.
@@ -305,7 +313,8 @@ def compress(
     check_methods(methods)
     tower = tower_for(model)
     for method in methods: method.check(tower)
-    if not isinstance(remember, dict | None): raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
+    if not isinstance(remember, dict | None):
+        raise bad_field("remember", remember, "a dictionary, {} to begin with, or None")
     check_compile(compile, methods)
     run = Compression(tower, methods, trace, remember, Graphs() if compile is True else compile or None, unwrap(model))
     if tower.model in _compressed or methods or remember is not None: install(run)

@@ -13,8 +13,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from .tower import run_tower
 
 # %% ../../nbs/07_memo.ipynb #memory
-def recall(run, previous, args, kwargs, items): # as `run_tower`
-    "Run the tower for items that are new to the memory; the others were there before."
+def recall(run, previous, args, kwargs, items) -> tuple: # as `run_tower`
+    "Run the tower for items that are not in the memory, and take the others from it."
     if run.tower.taps(kwargs): return run_tower(run, previous, args, kwargs, items) # hidden states are not remembered
     pixels = run.tower.pixels(args, kwargs, items)
     model = weakref.ref(run.tower.model)
@@ -22,19 +22,19 @@ def recall(run, previous, args, kwargs, items): # as `run_tower`
     keys = [(model, str(run.vision), modality, grid, x.dtype, digest(x)) for modality, grid, x in known]
     new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
     if new:
-        out, went = run_tower(run, previous, *run.tower.subset(args, kwargs, items, new), items.subset(new))
+        out, results = run_tower(run, previous, *run.tower.subset(args, kwargs, items, new), items.subset(new))
         rows = split_items(run.tower, out, items.subset(new))
-        run.memory.update((keys[i], (own.detach(), w)) for i, own, w in zip(new, rows, went))
-    rows, went = zip(*(run.memory[key] for key in keys))
+        run.memory.update((keys[i], (own.detach(), result)) for i, own, result in zip(new, rows, results))
+    rows, results = zip(*(run.memory[key] for key in keys))
     merged = run.tower.compact_merger
     name = "pooler_output" if merged else "last_hidden_state"
-    return BaseModelOutputWithPooling(**{name: torch.cat(rows)}), list(went)
+    return BaseModelOutputWithPooling(**{name: torch.cat(rows)}), list(results)
 
 def split_items(tower, out, items) -> list: # of each item: (windows, H) merged features, or (1, N, D) states of a tile
-    "What the tower gives for each item: merged features, or the states of a tile where the projector runs after the tower."
+    "What the tower gives for each item: merged features, or a tile's states where the projector runs after the tower."
     if not tower.compact_merger: return out.last_hidden_state.split(1)
     return out.pooler_output.split([n // tower.cell for n in items.sizes])
 
-def digest(x:Tensor) -> bytes:
-    "A number for a tensor's content (waits for the device)."
+def digest(x:Tensor) -> bytes: # 16
+    "A hash of a tensor's content. Waits for the device."
     return hashlib.blake2b(x.contiguous().cpu().view(torch.uint8).numpy().data, digest_size=16).digest()

@@ -76,7 +76,8 @@ class Graphs:
         "Run the work, capture it, and see that a replay gives the same."
         device = inputs[0].device
         records = self.recorder(device)
-        if records is None: return self.refuse(key, f"CUDA graphs need a CUDA device, this is {device.type}", work(*inputs))
+        if records is None:
+            return self.refuse(key, f"CUDA graphs need a CUDA device, this is {device.type}", work(*inputs))
         out = records.warm_up(work, inputs)
         try:
             places = tuple(x.clone() for x in inputs)
@@ -85,7 +86,9 @@ class Graphs:
                 if x.is_floating_point(): x.zero_() # so that a replay that does nothing is seen
             replay()
             same = all(close(a, b) for a, b in zip(made, out))
-        except Exception as error: return self.refuse(key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", out)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            return self.refuse(key, f"{type(error).__name__}: {reason}", out)
         if not same: return self.refuse(key, "a replay gave other results than the operations one by one", out)
         self.known[key] = replay, places, made, numbers
         while len(self.known) > self.most:

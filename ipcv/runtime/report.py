@@ -192,6 +192,7 @@ def describe(run) -> str:
     if not totals: return f"{name}: no images or videos so far"
     stages = [f"{stage} {total}" if len(totals) > 1 else str(total) for stage, total in totals.items()]
     forgotten = report.attrs["forgotten"]
-    note = f"\nthe report holds the last {len(report):,} rows; {counted(forgotten, 'older row')} forgotten, the totals above count all"
+    held = f"the report holds the last {len(report):,} rows"
+    note = f"\n{held}; {counted(forgotten, 'older row')} forgotten, the totals above count all"
     last = report[report.pass_ == report.pass_.iloc[-1]].tail(10).drop(columns="method")
     return f"{name}: {'; '.join(stages)}{note if forgotten else ''}\nthe last pass:\n{last.to_string(index=False)}"

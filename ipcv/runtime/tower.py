@@ -54,7 +54,9 @@ def through_block(
     *args, # of the block's forward; named before the pass sees them
     **kwargs,
 ):
-    "Around a block's forward: the pass runs the block; without a pass it is stock. A captured graph runs all blocks at the first one."
+    """Around a block's forward: the pass runs the block; without a pass it is stock.
+
+    A captured graph runs all blocks at the call of the first one; the others then return what they are given."""
     now = run._now
     if now.tower_pass is None: return previous(states, *args, **kwargs)
     if args:
@@ -87,7 +89,7 @@ def capturable(run, kwargs:dict) -> bool:
 # %% ../../nbs/07_tower.ipynb #replay
 class Replay:
     "The blocks of one pass as one CUDA graph, captured for the grids of its items."
-    def __init__(self, items): self.items, self.result = items, None # result: what `collect` and `traces` read of a pass
+    def __init__(self, items): self.items, self.result = items, None # result: the pass, as `finished` gives it
 
     def __call__(self,
         run, # the handle
@@ -146,7 +148,7 @@ def collect(
     tower_pass, # a finished pass
     out, # the tower's output
 ) -> tuple: # the output, and one `ItemResult` per item
-    "Output and results of a finished pass; merged rows are filled up with zeros where the method ends with fewer tokens."
+    "Output and results of a finished pass; where the method ends with fewer tokens, zeros fill up the merged rows."
     counts = [n - items.fixed for n in tower_pass.counts]
     if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
     merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
@@ -168,16 +170,16 @@ def traces(
     for i, (modality, grid) in enumerate(zip(cut.items.modalities, cut.items.grids)):
         patch = first[i] + fixed # the item's first patch
         rows = slice(of_removed[i], of_removed[i + 1])
-        columns = max(cut.counts[i] - fixed, 1) # donors of an item with few kept tokens; the columns after these are unused
-        kept = keep[of_kept[i] + fixed:of_kept[i + 1]] - patch
-        yield Trace(modality, grid, tower.positions(grid), kept, remove[rows] - patch, keep[near[rows, :columns]] - patch)
+        columns = max(cut.counts[i] - fixed, 1) # with few kept tokens, the columns after these are unused
+        kept, removed = keep[of_kept[i] + fixed:of_kept[i + 1]] - patch, remove[rows] - patch
+        yield Trace(modality, grid, tower.positions(grid), kept, removed, keep[near[rows, :columns]] - patch)
 
 # %% ../../nbs/07_tower.ipynb #cell-25
 def fill(
     out, # the tower's output, with merged rows (sum of counts, H)
     sizes:tuple, # of each item: merged rows in the stock tower
     counts:tuple, # of each item: merged rows in this pass
-    windows=None, # (sum of counts,) merge windows of the rows, numbered over all items; None: the first ones of each item
+    windows=None, # (sum of counts,) merge windows of the rows, numbered over all items; None: each item's first
 ): # `out` with (sum of sizes, H)
     "As many merged rows as stock: real ones at their merge windows, zeros elsewhere."
     merged, starts = out.pooler_output, offsets(sizes)
@@ -187,7 +189,7 @@ def fill(
     return out
 
 def placeholders_left(sizes:tuple, counts:tuple, windows=None): # yields per item what `PlaceholderPruner` takes
-    "Which placeholders of each item the language model keeps: (of how many, the first how many), or (n,) True at those that stay."
+    "Of each item: (number of placeholders, number that stay, the first ones), or a mask (n,), True at those that stay."
     if windows is None: return zip(sizes, counts)
     stays = torch.zeros(sum(sizes), dtype=torch.bool, device=windows.device)
     return stays.index_fill_(0, windows, True).split(sizes)
