@@ -91,7 +91,8 @@ class BlockView:
     def attend(self, q, k, v, seen=None):
         "(K, H, d), twice (N, H, d) -> (K, H, d); appends attention weights to `seen`."
         starts, ends = self.kept_kwargs.get("cu_seqlens"), self.kwargs.get("cu_seqlens")
-        if starts is not None and is_flash(self.module): return flash(self.module, q, k, v, self.kept_kwargs, self.kwargs, self.scale)
+        if starts is not None and is_flash(self.module):
+            return flash(self.module, q, k, v, self.kept_kwargs, self.kwargs, self.scale)
         kept = self.split.within(self.lengths).lengths
         on_device = starts is not None and starts.device == ends.device == q.device
         if len(self.lengths) > 1 and on_device and (kernel := packed_kernel(q)): return self.packed(kernel, q, k, v)
@@ -103,7 +104,7 @@ class BlockView:
     def packed(self, kernel, q, k, v):
         "By torch's kernel for packed segments."
         longest_all = max(self.lengths)
-        longest = self.kept_kwargs.get("max_seqlen") or longest_all # stock gives none where its own attention does not need it
+        longest = self.kept_kwargs.get("max_seqlen") or longest_all # stock may give none
         starts, ends = self.kept_kwargs["cu_seqlens"], self.kwargs["cu_seqlens"]
         return kernel(q, k, v, starts, ends, longest, longest if self.alone else longest_all, scale=self.scale)
     def attention(self, x, keep=slice(None), heads=None):
@@ -156,11 +157,13 @@ def resize(
     size:int, # P, pixels along a patch
 ) -> Tensor: # (N', C T P P)
     "The same picture or video in another number of patches."
-    cells = lambda grid: (grid[1] // side, side, size, grid[2] // side, side, size)
-    places = patches.view(old[0], old[1] // side, old[2] // side, side, side, -1, frames, size, size).permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
+    t, rows, columns = old[0], old[1] // side, old[2] // side # rows and columns of merge windows
+    places = patches.view(t, rows, columns, side, side, -1, frames, size, size).permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
     pictures = places.reshape(-1, places.shape[2], old[1] * size, old[2] * size)
-    pictures = F.interpolate(pictures.float(), (new[1] * size, new[2] * size), mode="bicubic", antialias=True).to(patches.dtype)
-    places = pictures.view(new[0], frames, -1, *cells(new)).permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
+    shape = new[1] * size, new[2] * size
+    pictures = F.interpolate(pictures.float(), shape, mode="bicubic", antialias=True).to(patches.dtype)
+    windows = new[1] // side, side, size, new[2] // side, side, size
+    places = pictures.view(new[0], frames, -1, *windows).permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
     return places.reshape(-1, patches.shape[1])
 
 # %% ../../nbs/05_adapter.ipynb #adapter
@@ -169,7 +172,7 @@ class VisionTower:
     family:ClassVar[str] # its name, for messages and reports
     names:ClassVar[BlockNames] # where blocks keep their parts
     entrances:ClassVar[dict] # modality -> the model's method that runs the tower for it
-    compact_merger:ClassVar[bool] = False # does the merger take any number of merge windows? Else empty ones stay, as zeros
+    compact_merger:ClassVar[bool] = False # does the merger take any number of windows? Else empty ones stay, as zeros
     fixed:ClassVar[int] = 0 # tokens in front of each item that are always kept
 
     def __init__(self,
@@ -275,13 +278,16 @@ class PackedTower(VisionTower):
     def resized(self, args, kwargs, items, grids):
         named, (patches, grid) = self.named(args, kwargs), self.arguments
         sizes = self.side, self.module.config.temporal_patch_size, self.module.config.patch_size
-        pixels = [resize(x, old, new, *sizes) for x, old, new in zip(self.pixels(args, kwargs, items), items.grids, grids)]
-        return (), named | {patches: torch.cat(pixels), grid: torch.tensor(grids).to(named[grid].device, non_blocking=True)}
-    def smaller_items(self, items, grids): return Items(items.modalities, grids, tuple((h * w,) * t for t, h, w in grids))
+        given = zip(self.pixels(args, kwargs, items), items.grids, grids)
+        pixels = torch.cat([resize(x, old, new, *sizes) for x, old, new in given])
+        return (), named | {patches: pixels, grid: torch.tensor(grids).to(named[grid].device, non_blocking=True)}
+    def smaller_items(self, items, grids):
+        return Items(items.modalities, grids, tuple((h * w,) * t for t, h, w in grids))
 
     def on_device(self) -> bool:
         "Are boundaries of pruned segments needed on the device?"
-        return is_flash(self.attentions()[0]) or packed_kernel(next(self.blocks[0].parameters()).new_empty(0)) is not None
+        if is_flash(self.attentions()[0]): return True
+        return packed_kernel(next(self.blocks[0].parameters()).new_empty(0)) is not None
     def kept_kwargs(self, index, kwargs, split):
         lengths = self.segments(index, split.items)
         inside = split.within(lengths)
@@ -292,13 +298,16 @@ class PackedTower(VisionTower):
         return kwargs | dict(position_embeddings=tables, cu_seqlens=bounds, max_seqlen=longest)
     def ordered_kwargs(self, index, kwargs, split):
         order = split.within(self.segments(index, split.items)).order
-        return kwargs | dict(position_embeddings=tuple(table.index_select(0, order) for table in kwargs["position_embeddings"]))
+        tables = tuple(table.index_select(0, order) for table in kwargs["position_embeddings"])
+        return kwargs | dict(position_embeddings=tables)
     def run_pruned(self, index, states, stock, kwargs, split):
         "The stock block, unless it would loop over segments or need much memory."
         lengths, packs = self.segments(index, split.items), is_flash(self.attentions()[0])
         if len(states) >= MANY or not packs and len(lengths) > 1: return self.run(index, states, kwargs, split)
-        return stock(states, **(kwargs if packs else kwargs | dict(cu_seqlens=cu_seqlens_cpu(split.within(lengths).lengths))))
-    def run_stock(self, index, states, stock, kwargs, everything): return self.run_pruned(index, states, stock, kwargs, everything())
+        if not packs: kwargs = kwargs | dict(cu_seqlens=cu_seqlens_cpu(split.within(lengths).lengths))
+        return stock(states, **kwargs)
+    def run_stock(self, index, states, stock, kwargs, everything):
+        return self.run_pruned(index, states, stock, kwargs, everything())
 
 # %% ../../nbs/05_adapter.ipynb #first-windows
 def first_windows(items:Items, split:TokenSplit, cell:int) -> Tensor: # (sum of kept windows,)
@@ -309,8 +318,10 @@ def first_windows(items:Items, split:TokenSplit, cell:int) -> Tensor: # (sum of 
 
 # %% ../../nbs/05_adapter.ipynb #tiles
 class TileTower(VisionTower):
-    """Base of towers that process square tiles, (B, N, D), each an item with `fixed` tokens in front. Inside a pass the patches of a tile are
-    listed one merge window after the other; attention does not see the order, since positions were added before the first block."""
+    """Base of towers that process square tiles, (B, N, D), each an item with `fixed` tokens in front.
+
+    Inside a pass the patches of a tile are listed one merge window after the other. Attention does not depend on the
+    order, since positions were added before the first block."""
     argument:ClassVar[str] = "pixel_values" # of the tower's forward: (B, C, height, width)
 
     def tile_pixels(self, args, kwargs) -> Tensor: return kwargs[self.argument] if self.argument in kwargs else args[0]
@@ -328,7 +339,8 @@ class TileTower(VisionTower):
         pixels = self.tile_pixels(args, kwargs)
         return self.tiles(len(pixels), modality or "image", self.grid_of(pixels))
     def pixels(self, args, kwargs, items): return list(self.tile_pixels(args, kwargs).split(1))
-    def subset(self, args, kwargs, items, members): return (), kwargs | {self.argument: self.tile_pixels(args, kwargs)[members]}
+    def subset(self, args, kwargs, items, members):
+        return (), kwargs | {self.argument: self.tile_pixels(args, kwargs)[members]}
     def resized(self, args, kwargs, items, grids):
         pixels, (a, b) = self.tile_pixels(args, kwargs), self.patch_size()
         small = F.interpolate(pixels.float(), (grids[0][1] * a, grids[0][2] * b), mode="bicubic", antialias=True)
@@ -373,8 +385,9 @@ class TileTower(VisionTower):
 class TowerPass:
     "Base of what a vision method does in one pass through a tower."
     full = None # a `TokenSplit` that keeps all tokens, once it was needed
-    cut = donors = None # after the pass: a `TokenSplit`; for each removed token the kept ones it was rebuilt from, (R, k)
-    cells = None # for methods that end with fewer tokens: the merge windows, numbered over all items, that the language model keeps
+    cut = None # after the pass: a `TokenSplit`
+    donors = None # after the pass: (R, k) of each removed token, the kept ones that it was rebuilt from
+    cells = None # with fewer tokens: merge windows that the language model keeps, numbered over all items
     finished = False # did the last block run?
     before = states = None # what went into the block before `layer`; the kept states, (K, D)
 
