@@ -6,6 +6,9 @@
 __all__ = ['LONGEST', 'SHORT', 'IPCVError', 'ConfigError', 'shown', 'bad_field', 'UnsupportedModelError',
            'AlreadyCompressedError', 'NothingPrunedError', 'ImageError', 'ResultsError']
 
+# %% ../nbs/00_errors.ipynb #paths
+from os import PathLike, fspath
+
 # %% ../nbs/00_errors.ipynb #imports
 LONGEST = 1500 # characters of a message
 SHORT = 120 # characters of a value inside a message
@@ -28,6 +31,7 @@ def shown(
 ) -> str: # one line of at most SHORT characters
     "A value as a message shows it: its `repr` in one line, cut off where it is long."
     if isinstance(value, (str, bytes)): value = value[:SHORT + 1] # the repr of a whole photo would be made for nothing
+    if isinstance(value, PathLike): value = fspath(value)
     text = " ".join(line.strip() for line in repr(value).splitlines())
     return text if len(text) <= SHORT else text[:SHORT - 3] + "..."
 
