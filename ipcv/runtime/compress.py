@@ -289,7 +289,7 @@ def check_run(run:Compression):
         kept = f"{method} pruned nothing in the whole run: {seen}"
         if total.prunable:
             reason = "the items are too small for this `retain`, which counts whole tokens or merge windows"
-            if method.tokens is not None: reason = "no item is larger than this budget, at sizes that it can make"
+            if method.tokens is not None: reason = "no item is larger than this budget, as near as it can be met"
             raise NothingPrunedError(f"{kept}; {reason}")
         reason = "each item is a single token or merge window, of which nothing can be dropped"
         warnings.warn(f"{kept}; {reason}", stacklevel=4)
