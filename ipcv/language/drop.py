@@ -15,9 +15,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..errors import ConfigError, bad_field
 from ..families.language import LanguageAdapter
 from ..families.registry import language_adapter
-from ..hooks import span
+from ..hooks import span, wrap
 from .cache import Layout, ShortenedCache, check_cache, deepen, following
-from .packing import block_diagonal, layer_mask, pack, put_back, restarts, take
+from .packing import block_diagonal, layer_mask, marked_left, pack, put_back, restarts, take
 from .prompt import Attached, Prompt, _columns, _prompt, note_model, own_tokens
 from .prompt import pass_in_pieces, placeholders, wrap_forward
 
@@ -233,6 +233,7 @@ class LayerDrop(Attached):
         "Wrap the text model and its layers; functions that undo it."
         undo = note_model(self.adapter)
         undo.append(wrap_forward(self.adapter.text, self.text))
+        if self.adapter.inject: undo.append(wrap(self.adapter.text, self.adapter.inject, self.inject))
         return undo + [wrap_forward(layer, partial(self.layer, i)) for i, layer in enumerate(self.layers)]
 
     def text(self, forward, call:dict):
@@ -248,6 +249,14 @@ class LayerDrop(Attached):
         finally: self.decoder_pass.reset(token)
         if self.done is not None: self.done(decoder_pass, prompt)
         return restore_outputs(out, decoder_pass)
+
+    def inject(self, previous, states, marks, rows):
+        "Around what adds rows (n, H) to states (B, C, H) at marked positions (B, T): those of dropped ones are left out."
+        decoder_pass = self.decoder_pass.get()
+        if decoder_pass is None or states.shape[1] == marks.shape[1] and not decoder_pass.gaps:
+            return previous(states, marks, rows)
+        here, stays = marked_left(marks.to(states.device), decoder_pass.columns)
+        return previous(states, here, rows[stays.to(rows.device)])
 
     def _save(self, decoder_pass, index, call):
         "Note the state before this layer, where gradient checkpointing will run it again."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Totals', 'counted', 'PruningLog', 'PassRecord', 'ThreadState', 'record_items', 'by_item', 'given_places',
-           'record_language', 'merged_grids', 'describe']
+           'record_language', 'whole_items', 'merged_grids', 'describe']
 
 # %% ../../nbs/07_report.ipynb #imports
 from collections import deque
@@ -109,6 +109,7 @@ class ThreadState(local):
     "Where a thread is at the moment."
     tower_pass = None # the pass through the tower
     modality = None   # which features are being made
+    grids = None      # of their items, where the tower is handed others
     seen = None       # the latest `PassRecord`
     given = None      # modality -> items of features that were made before this pass, as `FeatureLedger` knows them
     stays = ()        # what the language model keeps of the items that the tower ran last, if not all
@@ -166,8 +167,9 @@ def record_language(run, decoder_pass, prompt):
     left = put_back(everywhere, decoder_pass.columns, decoder_pass.length)
     for modality in prompt.modalities:
         items = list(by_item(decoder_pass.marks[modality], left))
-        grids = merged_grids(run, prompt.grids.get(modality), items)
         given = (run._now.given or record.left).get(modality)
+        if decoder_pass.adapter.frames_apart: items = whole_items(run, items, prompt.grids.get(modality), given)
+        grids = merged_grids(run, prompt.grids.get(modality), items)
         for i, (grid, stays) in enumerate(zip(grids, items)):
             size, kept = len(stays), int(stays.sum())
             shape, layer = "x".join(map(str, grid)), run.language.layers[-1]
@@ -177,6 +179,20 @@ def record_language(run, decoder_pass, prompt):
             keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
             donors = torch.empty(size - kept, 0, dtype=torch.long)
             run.log.add_trace(Trace(modality, grid, places, keep, remove, donors))
+
+def whole_items(
+    run,        # the handle
+    runs:list,  # (n,) of each run of placeholders: which of its tokens stay
+    known,      # (items, 3) grids of patches, or None
+    given=None, # of each item: what the tower gave, as in `given_places`; empty: all of it
+) -> list: # (n,) of each item
+    "Join runs into items, where the frames of a video are runs of their own. As they are where the sizes do not fit."
+    if known is None or not runs: return runs
+    sizes = [t * h * w // run.tower.cell for t, h, w in known.tolist()]
+    if given: sizes = [int(i.sum()) if isinstance(i, Tensor) else i[1] for i in given]
+    flat = torch.cat(runs)
+    times, rest = divmod(len(flat), sum(sizes))
+    return runs if rest else list(flat.split(sizes * times))
 
 def merged_grids(run, known, items) -> list: # per item: frames, rows and columns of merged tokens
     "The grids of a prompt's items as the language model sees them."
