@@ -5,11 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-<<<<<<< HEAD
-           'item_counts', 'attention_windows', 'tower_flops', 'language_flops', 'true_counts', 'check_grids']
-=======
-           'item_counts', 'language_items', 'tower_flops', 'language_flops', 'true_counts', 'check_grids']
->>>>>>> main
+           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'language_flops', 'true_counts',
+           'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -162,8 +159,10 @@ def item_counts(
     "Token counts of each item of a prompt, patches only."
     items = []
     for frames, *sides in grids: items += [(1, *sides)] * frames if size.tiles else [(frames, *sides)]
-<<<<<<< HEAD
-    counts = [vision.token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower) for grid in items]
+    counts = [stock_counts(grid, size.tower) for grid in items]
+    if vision:
+        vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
+        counts = [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
     if not size.tower.window: return counts
     return [replace(own, windows=attention_windows(grid, size.tower.window, own)) for grid, own in zip(items, counts)]
 
@@ -177,10 +176,6 @@ def attention_windows(
     def squares(n): return sum(min(side, n - a)**2 for a in range(0, n, side)) # of the lengths of windows along a side
     pairs, n = t * math.prod(map(squares, sides)), math.prod(grid)
     return n**2 / pairs * counts.tokens_in / n # a smaller picture has fewer windows
-=======
-    if not vision: return [stock_counts(grid, size.tower) for grid in items]
-    vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
-    return [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
 
 def language_items(items:list, grids, size:ModelSizes) -> tuple: # of each image and video
     "Visual tokens that the language model is given; the tiles of an image are one item there."
@@ -190,7 +185,6 @@ def language_items(items:list, grids, size:ModelSizes) -> tuple: # of each image
         each.append(sum(item.tokens_out for item in items[start:end]) // size.tower.cell)
         start = end
     return tuple(each)
->>>>>>> main
 
 def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
     "FLOPs of the tower and the merger over a prompt's items."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Totals', 'counted', 'PruningLog', 'PassRecord', 'ThreadState', 'record_items', 'by_item', 'given_places',
-           'record_language', 'whole_items', 'merged_grids', 'describe']
+           'record_language', 'merged_grids', 'describe']
 
 # %% ../../nbs/07_report.ipynb #imports
 from collections import deque
@@ -135,11 +135,13 @@ def record_items(
 def by_item(
     marks:Tensor, # (B, T) True at the visual tokens of one modality
     left:Tensor,  # (B, T) True at what stays
+    numbers=None, # (B, T) of the item of each visual token, where an item may be several runs
 ): # yields (n,) per item, in reading order: which of its tokens stay
-    "Cut a batch into its items: runs of visual tokens."
-    for row, stays in zip(marks.cpu(), left.cpu()):
+    "Cut a batch into its items: runs of visual tokens, or by their numbers."
+    places = torch.arange(marks.shape[1]).expand_as(marks)
+    for row, stays, number in zip(marks.cpu(), left.cpu(), places if numbers is None else numbers.cpu()):
         place = row.nonzero().flatten()
-        starts = (place.diff() > 1).nonzero().flatten() + 1
+        starts = (number[place].diff() > (numbers is None)).nonzero().flatten() + 1
         for run in place.tensor_split(starts):
             if len(run): yield stays[run]
 
@@ -166,10 +168,9 @@ def record_language(run, decoder_pass, prompt):
     everywhere = torch.ones_like(decoder_pass.columns, dtype=torch.bool)
     left = put_back(everywhere, decoder_pass.columns, decoder_pass.length)
     for modality in prompt.modalities:
-        items = list(by_item(decoder_pass.marks[modality], left))
-        given = (run._now.given or record.left).get(modality)
-        if decoder_pass.adapter.frames_apart: items = whole_items(run, items, prompt.grids.get(modality), given)
+        items = list(by_item(decoder_pass.marks[modality], left, decoder_pass.numbers))
         grids = merged_grids(run, prompt.grids.get(modality), items)
+        given = (run._now.given or record.left).get(modality)
         for i, (grid, stays) in enumerate(zip(grids, items)):
             size, kept = len(stays), int(stays.sum())
             shape, layer = "x".join(map(str, grid)), run.language.layers[-1]
@@ -179,20 +180,6 @@ def record_language(run, decoder_pass, prompt):
             keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
             donors = torch.empty(size - kept, 0, dtype=torch.long)
             run.log.add_trace(Trace(modality, grid, places, keep, remove, donors))
-
-def whole_items(
-    run,        # the handle
-    runs:list,  # (n,) of each run of placeholders: which of its tokens stay
-    known,      # (items, 3) grids of patches, or None
-    given=None, # of each item: what the tower gave, as in `given_places`; empty: all of it
-) -> list: # (n,) of each item
-    "Join runs into items, where the frames of a video are runs of their own. As they are where the sizes do not fit."
-    if known is None or not runs: return runs
-    sizes = [t * h * w // run.tower.cell for t, h, w in known.tolist()]
-    if given: sizes = [int(i.sum()) if isinstance(i, Tensor) else i[1] for i in given]
-    flat = torch.cat(runs)
-    times, rest = divmod(len(flat), sum(sizes))
-    return runs if rest else list(flat.split(sizes * times))
 
 def merged_grids(run, known, items) -> list: # per item: frames, rows and columns of merged tokens
     "The grids of a prompt's items as the language model sees them."
