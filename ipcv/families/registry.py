@@ -16,22 +16,39 @@ from ..errors import UnsupportedModelError
 class Family:
     "A family of models. Adapters are loaded when a model of the family is first used."
     name:str # as in reports and messages
-    classes:tuple # names of its transformers classes: with a head, and the model below the head
+    classes:tuple # names of its transformers classes: with a head, and those below the head, which end with "Model"
     module:str # the module of `ipcv.families` with its adapters
-    vision:str # name of its vision adapter there
-    language:str|None = None # name of its language adapter, None if positions cannot be dropped
+    vision:str|type # its vision adapter: the name of a class there, or a class
+    language:str|type|None = None # its language adapter, None if positions cannot be dropped
     reason:str = "" # why there is no language adapter
     presets:dict = field(default_factory=dict) # what the paper ran on it: label -> method text
+    types:tuple = () # values of `model_type` in its configurations
+    sizes:str = "" # name of the function there that reads a `ModelSizes` off a configuration
 
-    def adapter(self, which): # the class of its "vision" or "language" adapter
-        return getattr(import_module(f"ipcv.families.{self.module}"), getattr(self, which))
+    def adapter(self, which): # what is named by "vision", "language" or "sizes"
+        named = getattr(self, which)
+        return getattr(import_module(f"ipcv.families.{self.module}"), named) if isinstance(named, str) else named
 
 FAMILIES = {family.name: family for family in (
     Family("Qwen2-VL", ("Qwen2VLForConditionalGeneration", "Qwen2VLModel"), "qwen2_vl",
-           "Qwen2VLTower", "Qwen2VLLanguage", presets={"IPCV+DART": "ipcv:retain=0.35+dart:retain=0.35"}),
+           "Qwen2VLTower", "Qwen2VLLanguage", presets={"IPCV+DART": "ipcv:retain=0.35+dart:retain=0.35"},
+           types=("qwen2_vl",), sizes="qwen2_vl_sizes"),
     Family("InternVL", ("InternVLForConditionalGeneration", "InternVLModel"), "internvl",
            "InternVLTower", "InternVLLanguage",
-           presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"}),
+           presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"},
+           types=("internvl",), sizes="internvl_sizes"),
+    Family("Qwen2.5-VL", ("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl",
+           "Qwen2_5_VLTower", "Qwen2_5_VLLanguage", types=("qwen2_5_vl",), sizes="qwen2_5_vl_sizes"),
+    Family("Qwen3-VL", ("Qwen3VLForConditionalGeneration", "Qwen3VLModel",
+                        "Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoeModel"), "qwen3_vl",
+           "Qwen3VLTower", "Qwen3VLLanguage", types=("qwen3_vl", "qwen3_vl_moe"), sizes="qwen3_vl_sizes"),
+    Family("Qwen3.5", ("Qwen3_5ForConditionalGeneration", "Qwen3_5Model",
+                       "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeModel"), "qwen3_vl", "Qwen3_5Tower",
+           reason="three of four decoder layers have linear attention, where dropping positions is not defined; "
+                  "methods of the vision stage run that keep the number of tokens"),
+    Family("GLM-V", ("Glm4vForConditionalGeneration", "Glm4vModel", "Glm4vMoeForConditionalGeneration", "Glm4vMoeModel",
+                     "Glm46VForConditionalGeneration", "Glm46VModel"), "glm4v", "Glm4vTower", "Glm4vLanguage",
+           types=("glm4v", "glm4v_moe", "glm46v"), sizes="glm4v_sizes"),
 )}
 
 # %% ../../nbs/05_registry.ipynb #unwrap
@@ -56,7 +73,8 @@ def family_of(model:nn.Module) -> Family:
     raise UnsupportedModelError(f"{type(model).__name__} is not supported; supported families: {known}")
 
 def base_of(model:nn.Module, family:Family) -> nn.Module: # the model below the head
-    return model if family.classes[1] in [c.__name__ for c in type(model).__mro__] else model.model
+    below = {name for name in family.classes if name.endswith("Model")}
+    return model if below & {c.__name__ for c in type(model).__mro__} else model.model
 
 # %% ../../nbs/05_registry.ipynb #adapters
 def tower_for(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-           'item_counts', 'language_items', 'tower_flops', 'language_flops', 'true_counts', 'check_grids']
+           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'language_flops', 'true_counts',
+           'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -158,9 +159,23 @@ def item_counts(
     "Token counts of each item of a prompt, patches only."
     items = []
     for frames, *sides in grids: items += [(1, *sides)] * frames if size.tiles else [(frames, *sides)]
-    if not vision: return [stock_counts(grid, size.tower) for grid in items]
-    vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
-    return [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
+    counts = [stock_counts(grid, size.tower) for grid in items]
+    if vision:
+        vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
+        counts = [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
+    if not size.tower.window: return counts
+    return [replace(own, windows=attention_windows(grid, size.tower.window, own)) for grid, own in zip(items, counts)]
+
+def attention_windows(
+    grid:tuple, # frames, rows and columns of patches of an item
+    side:int, # patches along a window
+    counts:TokenCounts, # of that item
+) -> float:
+    "Equal windows that would cost what an item's windows cost, which are smaller at its borders."
+    t, *sides = grid
+    def squares(n): return sum(min(side, n - a)**2 for a in range(0, n, side)) # of the lengths of windows along a side
+    pairs, n = t * math.prod(map(squares, sides)), math.prod(grid)
+    return n**2 / pairs * counts.tokens_in / n # a smaller picture has fewer windows
 
 def language_items(items:list, grids, size:ModelSizes) -> tuple: # of each image and video
     "Visual tokens that the language model is given; the tiles of an image are one item there."
@@ -176,9 +191,12 @@ def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
     tower, flops = size.tower, dict.fromkeys(TOWER, 0.)
     for item in items:
         flops["patches"] += 2. * item.tokens_in * size.patch * tower.width
-        for block in item.blocks: flops["blocks"] += block_flops(tower, *(n + size.fixed for n in block), item.segments)
+        for i, block in enumerate(item.blocks):
+            parts = item.windows if tower.window and i not in tower.full else item.segments
+            flops["blocks"] += block_flops(tower, *(n + size.fixed for n in block), parts)
         flops["selection"] += item.extra_flops
-        flops["merger"] += item.tokens_out // tower.cell * 2. * sum(a * b for a, b in size.merger)
+        merged = item.tokens_in if tower.whole_grid else item.tokens_out
+        flops["merger"] += merged // tower.cell * 2. * sum(a * b for a, b in size.merger)
     return flops
 
 # %% ../../nbs/20_flops.ipynb #true-language

@@ -15,6 +15,7 @@ from .base import Method, check_block, check_choice, check_integer, check_switch
 from ..costs import TokenCounts, stock_counts
 from ..hooks import span
 from ..errors import bad_field
+from ..ops.merging import windows_of
 from ..ops.ngr import donors, reconstruct, updates
 from ..ops.reintegration import RESTORES, reintegrate
 from ..ops.scoring import SCORES
@@ -103,6 +104,7 @@ class IPCVPass(TowerPass):
             self.cut = keep_top(self.scores(states, kwargs), self.items, self.counts)
             self.h_prune, self.removed = self.cut.kept(states), self.cut.removed(states)
             if method.matches: self.donors = self.near()
+            if method.shortens and self.tower.deepstack: self.cells = windows_of(self.tower.reading(self.cut), self.tower.cell)
             self.narrow(layer, kwargs)
         return self.h_prune
     def narrow(self, index, kwargs):

@@ -84,7 +84,7 @@ class ShorteningPass(TowerPass):
     "Base of passes that end with fewer tokens."
     def place_survivors(self):
         "Which merge windows the language model keeps: that of the first of four survivors; with `parity` the first ones."
-        if not self.method.parity: self.cells = windows_of(self.cut.patches, self.tower.cell)
+        if not self.method.parity: self.cells = windows_of(self.tower.reading(self.cut), self.tower.cell)
 
     def regroup(self, states:Tensor, orders:list) -> Tensor: # (K, D) -> (K, D)
         "The patches of each item in this order (None: as they are), in squares where the merger takes a grid."
@@ -232,6 +232,10 @@ class Merging(MergeSteps):
             with span("selection"): states = self.merge_step(step, states, keys[0].float().mean(1), kwargs)
         return view.mlp(states)
 
+    def at_tap(self) -> Tensor: # (N, D)
+        "In the middle of a pass: every token has the state of the one that it was merged into."
+        return self.cut.scatter_back(self.states, self.states.index_select(0, self.donors[:, 0]))
+
     def restore(self, states:Tensor) -> Tensor: # (K, D) -> (K, D)
         "Survivors in the order in which the merger takes them: spatial, or with `parity` the authors'."
         self.place_survivors()
@@ -257,6 +261,8 @@ class MergingConfig(ShorteningMethod):
         """Raises `ConfigError` if the tower lacks `prune_layer`, or its blocks cannot merge down to `retain`. A budget
         is met as nearly as they can."""
         super().check(tower)
+        if self.parity and getattr(tower, "whole_grid", False):
+            raise bad_field("parity", True, "False for a tower that needs each merge window in its place")
         share, most = (.8, "a fifth") if self.is_steep else (.5, "half")
         least = share ** (tower.used_depth - self.prune_layer)
         if self.tokens is None and self.retain < least:

@@ -239,9 +239,10 @@ def beside(run, previous, *args, **kwargs):
 def entrance(run, modality, previous, *args, **kwargs):
     "Around the methods that run the tower for images and for videos: note which, and remember what comes out."
     now = run._now
-    now.modality = modality
+    if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
+    now.modality, now.grids = modality, run.tower.given_grids(modality, args, kwargs)
     try: out = previous(*args, **kwargs)
-    finally: now.modality = None
+    finally: now.modality = now.grids = None
     place = min(1, len(out) - 1)
     features = out[place] if isinstance(out, tuple) else out.pooler_output
     if now.stays and not run.tower.compact_merger:
@@ -270,6 +271,7 @@ def current(run) -> PassRecord:
 def through_tower(run, previous, *args, **kwargs):
     "Around the tower's forward: run it, or as much of it as is new, and report."
     now, items = run._now, run.tower.items(run._now.modality, args, kwargs)
+    if now.grids is not None: items = run.tower.joined(items, now.grids)
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     out, results = (run_tower if run.memory is None else recall)(run, previous, args, kwargs, items)
     record = current(run)

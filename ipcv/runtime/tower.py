@@ -68,14 +68,16 @@ def through_block(
 ):
     """Around a block's forward: the pass runs the block; without a pass it is stock.
 
-    A captured graph runs all blocks at the call of the first one; the others then return what they are given."""
+    A captured graph runs all blocks at the call of the first one; each then returns its output, or what it was given
+    where nobody reads that."""
     now = run._now
     if now.tower_pass is None: return previous(states, *args, **kwargs)
     if args:
         names = list(inspect.signature(type(run.tower.blocks[index]).forward).parameters)[2:]
         kwargs = dict(zip(names, args)) | kwargs
     if now.replay is None: return now.tower_pass.block(index, states, previous, kwargs)
-    return now.replay(run, states, kwargs) if index == 0 else states
+    if index == 0: now.replay(run, states, kwargs)
+    return now.replay.outputs.get(index, states)
 
 # %% ../../nbs/07_tower.ipynb #capturable
 def asked_for(run, kwargs:dict) -> list: # names of outputs
@@ -101,39 +103,48 @@ def capturable(run, kwargs:dict) -> bool:
 # %% ../../nbs/07_tower.ipynb #replay
 class Replay:
     "The blocks of one pass as one CUDA graph, captured for the grids of its items."
-    def __init__(self, items): self.items, self.result = items, None # result: the pass, as `finished` gives it
+    def __init__(self, items):
+        self.items, self.result = items, None # result: the pass, as `finished` gives it
+        self.outputs = {} # block -> what it hands out: the last one, and those at taps of the tower itself
 
     def __call__(self,
         run, # the handle
         states:Tensor, # what goes into the first block
         kwargs:dict, # its block kwargs
-    ) -> Tensor: # what comes out of the last block
-        "All blocks, at the call of the first one."
+    ):
+        "All blocks, at the call of the first one; sets `outputs` and `result`."
         leaves, spec = tree_flatten(kwargs)
         tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         names = [] # of the indices that the graph gives
         def work(states, *given):
             own = list(leaves)
             for i, leaf in zip(tensors, given): own[i] = leaf
-            out, indices = self.run_blocks(run, states, tree_unflatten(own, spec))
+            outputs, indices = self.run_blocks(run, states, tree_unflatten(own, spec))
             names[:] = indices
-            return out, *indices.values()
-        key = self.key(run, states, kwargs)
-        out, *indices = run.graphs(key, work, (states, *(leaves[i] for i in tensors)))
+            return *outputs, *indices.values()
+        key, read = self.key(run, states, kwargs), self.read(run.tower)
+        found = run.graphs(key, work, (states, *(leaves[i] for i in tensors)))
         if names: run.graphs.notes[key] = names
-        self.result = self.finished(run, dict(zip(run.graphs.notes[key], indices)))
-        return out
+        self.outputs = dict(zip(read, found))
+        self.result = self.finished(run, dict(zip(run.graphs.notes[key], found[len(read):])))
 
-    def run_blocks(self, run, states, kwargs) -> tuple: # the last block's output, and name -> indices of the pass
+    def read(self, tower) -> list: # numbers of blocks, ascending
+        "Blocks whose outputs the tower reads."
+        return sorted({*tower.deepstack, tower.depth - 1})
+    def run_blocks(self, run, states, kwargs) -> tuple: # outputs that are read, and name -> indices of the pass
         "A new pass through the blocks, one by one."
-        tower_pass = run._now.tower_pass = run.vision.start(run.tower, self.items)
+        tower, outputs = run.tower, []
+        tower_pass = run._now.tower_pass = run.vision.start(tower, self.items)
+        tower_pass.taps = tower.deepstack
         replay, run._now.replay = run._now.replay, None
         try:
-            for block in run.tower.blocks: states = block(states, **kwargs)
+            for i, block in enumerate(tower.blocks):
+                states = block(states, **tower.block_kwargs(i, kwargs, self.items))
+                if i in self.read(tower): outputs.append(states)
         finally: run._now.replay = replay
         cut = tower_pass.cut
         indices = dict(keep=cut.keep, remove=cut.remove, donors=tower_pass.donors, cells=tower_pass.cells)
-        return states, {name: value for name, value in indices.items() if value is not None}
+        return outputs, {name: value for name, value in indices.items() if value is not None}
     def key(self, run, states, kwargs) -> tuple:
         "What the list of operations depends on, and the addresses of weights, where a graph reads them."
         weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks)
@@ -164,7 +175,7 @@ def collect(
     counts = [n - items.fixed for n in tower_pass.counts]
     if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
     merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
-    if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells)
+    if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells, run.tower.merged)
     stays = placeholders_left(*merged, tower_pass.cells)
     return out, [ItemResult(n, tower_pass.layer, s) for n, s in zip(counts, stays)]
 
@@ -190,16 +201,22 @@ def traces(
 
 # %% ../../nbs/07_tower.ipynb #cell-25
 def fill(
-    out, # the tower's output, with merged rows (sum of counts, H)
+    out, # the tower's output, with merged rows (sum of counts, H), or with (sum of sizes, H), of which only these count
     sizes:tuple, # of each item: merged rows in the stock tower
     counts:tuple, # of each item: merged rows in this pass
     windows=None, # (sum of counts,) merge windows of the rows, numbered over all items; None: each item's first
+    fields:tuple=("pooler_output",), # of `out`: a tensor, or a list of tensors
 ): # `out` with (sum of sizes, H)
     "As many merged rows as stock: real ones at their merge windows, zeros elsewhere."
-    merged, starts = out.pooler_output, offsets(sizes)
+    starts = offsets(sizes)
     if windows is None: windows = torch.tensor([a + j for a, k in zip(starts, counts) for j in range(k)])
-    full = merged.new_zeros(starts[-1], merged.shape[-1])
-    out.pooler_output = full.index_copy_(0, windows.to(merged.device, non_blocking=True), merged)
+    def spread(rows):
+        at = windows.to(rows.device, non_blocking=True)
+        if len(rows) != len(at): rows = rows.index_select(0, at)
+        return rows.new_zeros(starts[-1], rows.shape[-1]).index_copy_(0, at, rows)
+    for name in fields:
+        rows = getattr(out, name)
+        setattr(out, name, spread(rows) if isinstance(rows, Tensor) else [spread(x) for x in rows])
     return out
 
 def placeholders_left(sizes:tuple, counts:tuple, windows=None): # yields per item what `PlaceholderPruner` takes
