@@ -3,7 +3,7 @@ import ast, io, json, re, tokenize
 from pathlib import Path
 
 # From bottom to top; a module imports from its own layer and from those below
-ORDER = [("errors", "files", "tokens", "costs", "hooks", "testing"), ("ops",), ("families",), ("language",), ("methods",), ("runtime",), ("loading",), ("viz",),
+ORDER = [("errors", "files", "tokens", "costs", "hooks", "testing"), ("ops",), ("families",), ("language",), ("methods",), ("runtime",), ("loading", "video"), ("viz",),
          ("measure",), ("integrations",), ("study",), ("cli",)]
 LAYER = {name: number for number, names in enumerate(ORDER) for name in names}
 SHARED = {"base", "language", "shortening"} # of methods/: what a method may import there; `text` imports all of them

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'SHORT', 'IPCVError', 'ConfigError', 'shown', 'bad_field', 'UnsupportedModelError',
-           'AlreadyCompressedError', 'NothingPrunedError', 'ImageError', 'ResultsError']
+           'AlreadyCompressedError', 'NothingPrunedError', 'ImageError', 'VideoError', 'ResultsError', 'reason']
 
 # %% ../nbs/00_errors.ipynb #paths
 from os import PathLike, fspath
@@ -60,5 +60,14 @@ class NothingPrunedError(IPCVError, RuntimeError):
 class ImageError(IPCVError, ValueError):
     "A picture cannot be read."
 
+class VideoError(IPCVError, ValueError):
+    "A clip cannot be read."
+
 class ResultsError(IPCVError, RuntimeError):
     "A results folder belongs to another configuration."
+
+# %% ../nbs/00_errors.ipynb #reason
+def reason(error:BaseException) -> str: # one line of at most 120 characters
+    "Why something failed, without the value that it failed on where the error tells them apart."
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:120].rstrip(".")

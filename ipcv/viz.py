@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['kept_map', 'fitted', 'dimmed', 'removed_patch', 'donors_of', 'outline', 'token_map', 'map_axes', 'outline_donors',
-           'group_map', 'group_edges', 'outline_groups', 'group_means', 'merged_map', 'look', 'points', 'family_grid',
-           'curves', 'legend', 'pareto', 'tradeoff', 'stage_bars']
+           'group_map', 'group_edges', 'outline_groups', 'group_means', 'merged_map', 'look', 'film', 'points',
+           'family_grid', 'curves', 'legend', 'pareto', 'tradeoff', 'stage_bars']
 
 # %% ../nbs/22_viz.ipynb #cell-2
 import matplotlib.pyplot as plt, numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 from .errors import ConfigError
+from .video import spread
 
 # %% ../nbs/22_viz.ipynb #cell-7
 def kept_map(
@@ -193,7 +194,7 @@ def merged_map(
 # %% ../nbs/22_viz.ipynb #cell-23
 def look(
     model, processor,
-    picture, # a PIL image
+    picture, # a PIL image, or a clip as `ipcv.loading.as_clip` takes it
     *methods, # for `compress`
     question="What is in the picture?",
 ): # a record of `run.trace`
@@ -201,12 +202,40 @@ def look(
     import torch
     from ipcv.runtime.compress import compress
     from ipcv.loading import ask
-    inputs = ask(processor, [picture.convert("RGB")], [question], model.device)
+    is_picture = hasattr(picture, "convert")
+    seen = dict(images=[picture.convert("RGB")]) if is_picture else dict(images=None, videos=[picture])
+    inputs = ask(processor, questions=[question], device=model.device, **seen)
     with torch.no_grad(), compress(model, *methods, trace=True) as run: model(**inputs)
     if not run.trace:
         named = " + ".join(map(str, methods)) or "vanilla"
         raise ConfigError(f"method={named!r}: keeps no patches and removes none, there is nothing to show")
     return run.trace[0]
+
+# %% ../nbs/22_viz.ipynb #film
+def film(
+    clip, # (T, H, W, 3) uint8
+    trace, # a record of `run.trace` of this clip
+    most=8, # frames of tokens that are shown, spread evenly over the clip
+    title=None,
+): # the figure
+    "Frames of a clip in their order, and below each its kept patches."
+    from PIL import Image
+    steps = trace.grid[0]
+    columns = spread(np.arange(steps), min(most, steps))
+    height = .5 + 2.5 * trace.grid[1] / trace.grid[2]
+    size = 1.3 * len(columns), height
+    figure, axes = plt.subplots(2, len(columns), figsize=size, layout="constrained", squeeze=False)
+    times = getattr(clip, "times", None)
+    for (above, below), step in zip(axes.T, columns):
+        first, kept = step * -(-len(clip) // steps), kept_map(trace, step)
+        pixels = fitted(Image.fromarray(np.asarray(clip[first])), kept.shape)
+        above.imshow(pixels)
+        below.imshow(dimmed(pixels, kept))
+        above.set_title(f"{times[first]:.2g} s" if times else f"frame {first}", fontsize=8)
+        below.set_title(f"{kept.sum()} of {kept.size}", fontsize=8)
+    for ax in axes.flat: ax.axis("off")
+    if title: figure.suptitle(title, fontsize=9)
+    return figure
 
 # %% ../nbs/22_viz.ipynb #cell-26
 def points(
