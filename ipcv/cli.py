@@ -7,8 +7,8 @@ __all__ = ['app', 'Debug', 'Version', 'Model', 'Picture', 'Method', 'Patch', 'PN
            'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures', 'Video', 'Text', 'Batch',
            'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled', 'BenchOut', 'Experiment', 'Results',
            'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line', 'Commands', 'version', 'main',
-           'list_methods', 'field_text', 'quiet', 'row_column', 'check_target', 'show', 'evaluate_methods', 'remarks',
-           'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
+           'list_methods', 'place', 'field_text', 'quiet', 'row_column', 'check_target', 'show', 'evaluate_methods',
+           'remarks', 'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
 import dataclasses, os
@@ -66,12 +66,18 @@ def list_methods():
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
-        typer.echo(f"{name}:{','.join(map(field_text, dataclasses.fields(c)))}\n    {c.stage} stage. {summary}")
+        listed = ",".join(map(field_text, dataclasses.fields(c)))
+        typer.echo(f"{name}:{listed}\n    {c.stage} stage, {place(c)} {summary}")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
                "with + between them.")
     typer.echo("\nThe paper's settings")
     for family in FAMILIES.values():
         for label, text in family.presets.items(): typer.echo(f"    {family.name}, {label}: {text}")
+
+def place(method)->str: # a class of methods
+    "Where a method acts, and whether it reads attention."
+    reads = "reads rows of attention, computed beside the model's kernel"
+    return f"acts {method.where}, {reads if method.reads_attention else 'needs no attention'}."
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."
