@@ -66,8 +66,10 @@ def list_methods():
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
-        listed = ",".join(map(field_text, dataclasses.fields(c)))
+        listed = ",".join(field_text(f) for f in dataclasses.fields(c) if f.name != "tokens")
         typer.echo(f"{name}:{listed}\n    {c.stage} stage, {place(c)} {summary}")
+    typer.echo("\nIn place of retain: tokens=64 keeps 64 visual tokens of every image or video, tokens=64/32 so many "
+               "of the first and the second of a prompt; they count as in the language model, by merge windows.")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
                "with + between them.")
     typer.echo("\nThe paper's settings")
@@ -81,7 +83,7 @@ def place(method)->str: # a class of methods
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."
-    return f"{field.name}=" + ("..." if field.default is dataclasses.MISSING else str(field.default))
+    return f"{field.name}=" + ("..." if field.default in (dataclasses.MISSING, None) else str(field.default))
 
 # %% ../nbs/60_cli.ipynb #cell-13
 def quiet(model:str):

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-           'item_counts', 'tower_flops', 'given_shapes', 'left_in_layers', 'choice_flops', 'language_flops',
-           'true_counts', 'check_grids']
+           'item_counts', 'language_items', 'tower_flops', 'given_shapes', 'left_in_layers', 'choice_flops',
+           'language_flops', 'true_counts', 'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -17,7 +17,7 @@ from ..costs import ModelSizes, TokenCounts, TransformerDims, stock_counts
 from ..errors import ConfigError, UnsupportedModelError, bad_field, shown
 from ..families.sizes import model_sizes
 from ..loading import random_config
-from ..methods.base import Method
+from ..methods.base import Method, check_stages
 from ..methods.text import parse
 
 # %% ../../nbs/20_flops.ipynb #block
@@ -49,9 +49,8 @@ def stage_methods(
     for item in given: found += parse(item) if isinstance(item, str) else (item,)
     for method in found:
         if not isinstance(method, Method): raise bad_field("methods", method, allowed)
+    check_stages(tuple(found))
     by_stage = {method.stage: method for method in found}
-    if len(by_stage) < len(found):
-        raise bad_field("methods", " + ".join(map(str, found)), "at most one method of a stage")
     vision, language = by_stage.get("vision"), by_stage.get("language")
     if size and vision: vision.check(size.tower)
     if size and language: language.fits(size.text.depth)
@@ -94,9 +93,11 @@ def reference_count(
 ) -> tuple: # TFLOPs, MiB
     "One prompt of the paper's Table 4."
     grid = 1, 2, n * size.tower.cell // 2
-    counts = vision.token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower)
+    if vision: vision.check_items((n,))
+    counts = vision.of(0).token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower)
     tower = sum(paper_vision_block(size.tower.width, keys, mlp) for _, keys, mlp in counts.blocks)
-    layers = [text + v for v in by_layer(language, counts.tokens_out // size.tower.cell, size.text.depth)]
+    given = counts.tokens_out // size.tower.cell
+    layers = [text + v for v in by_layer(language and language.of_sample((given,)), given, size.text.depth)]
     if language and language.name in UNMETERED:
         lost = {layer - 1 for layer in language.layers}
         layers = [tokens for i, tokens in enumerate(layers) if i not in lost]
@@ -158,7 +159,18 @@ def item_counts(
     "Token counts of each item of a prompt, patches only."
     items = []
     for frames, *sides in grids: items += [(1, *sides)] * frames if size.tiles else [(frames, *sides)]
-    return [vision.token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower) for grid in items]
+    if not vision: return [stock_counts(grid, size.tower) for grid in items]
+    vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
+    return [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
+
+def language_items(items:list, grids, size:ModelSizes) -> tuple: # of each image and video
+    "Visual tokens that the language model is given; the tiles of an image are one item there."
+    each, start = [], 0
+    for frames, *_ in grids:
+        end = start + (frames if size.tiles else 1)
+        each.append(sum(item.tokens_out for item in items[start:end]) // size.tower.cell)
+        start = end
+    return tuple(each)
 
 def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
     "FLOPs of the tower and the merger over a prompt's items."
@@ -176,12 +188,9 @@ def given_shapes(
     grids, size:ModelSizes, # as for `item_counts`
 ) -> list: # of each grid: (frames, rows, columns) of tokens
     "The items that the language model is given; a line of tokens where the tower drops some, or makes tiles."
-    side, rest, shapes = math.isqrt(size.tower.cell), iter(items), []
-    for frames, rows, columns in grids:
-        tokens = sum(next(rest).tokens_out // size.tower.cell for _ in range(frames if size.tiles else 1))
-        whole = frames, rows // side, columns // side
-        shapes.append((1, 1, tokens) if size.tiles or math.prod(whole) != tokens else whole)
-    return shapes
+    side, each = math.isqrt(size.tower.cell), language_items(items, grids, size)
+    shapes = [(frames, rows // side, columns // side) for frames, rows, columns in grids]
+    return [(1, 1, n) if size.tiles or math.prod(shape) != n else shape for shape, n in zip(shapes, each)]
 
 def left_in_layers(
     language, # a method or None
@@ -189,7 +198,8 @@ def left_in_layers(
     depth:int, # layers of the language model
 ) -> list: # visual tokens in each layer
     "As `by_layer`; a method after the tower counts item by item, before layer 0."
-    if language and language.where == "after the tower": return [sum(map(language.kept, shapes))] * depth
+    if language and language.where == "after the tower":
+        return [sum(language.of(i).kept(shape) for i, shape in enumerate(shapes))] * depth
     return by_layer(language, sum(map(math.prod, shapes)), depth)
 
 def choice_flops(
@@ -199,8 +209,9 @@ def choice_flops(
 ) -> float:
     "FLOPs of choosing tokens."
     if language.where == "after the tower":
-        kept = zip(shapes, map(language.kept, shapes))
-        return float(sum(language.choosing(shape, k, text, dims.width) for shape, k in kept if k < math.prod(shape)))
+        kept = [language.of(i).kept(shape) for i, shape in enumerate(shapes)]
+        chosen = [(shape, k) for shape, k in zip(shapes, kept) if k < math.prod(shape)]
+        return float(sum(language.choosing(shape, k, text, dims.width) for shape, k in chosen))
     visual = sum(map(math.prod, shapes))
     return language.choosing((visual, *language.kept_per_stage(visual)[:-1]), text, behind, dims)
 
@@ -218,7 +229,7 @@ def language_flops(
     layers = [text + v for v in left_in_layers(language, shapes, dims.depth)]
     prefill = sum(block_flops(dims, n, n, n) for n in layers)
     flops = dict(prefill=prefill, choice=0., head=2. * dims.width * size.vocabulary)
-    if language and language.retain < 1: flops["choice"] = choice_flops(language, shapes, text, behind, dims)
+    if language and not language.is_stock: flops["choice"] = choice_flops(language, shapes, text, behind, dims)
     steps = new_tokens - 1
     flops["decode"] = steps * flops["head"]
     for n in layers: # step s attends to n + 1 + s tokens: `block_flops` has one of them
@@ -247,7 +258,8 @@ def true_counts(
     items = item_counts(vision, grids, size)
     patches, left = sum(map(math.prod, grids)), sum(item.tokens_out for item in items)
     shapes = given_shapes(items, grids, size)
-    visual = sum(map(math.prod, shapes))
+    each = language_items(items, grids, size)
+    visual, language = sum(each), language and language.of_sample(each)
     flops, layers = language_flops(language, shapes, text, behind, new_tokens, size)
     flops = tower_flops(items, size) | flops
     cache = sum(layers) * 2. * size.text.kv_heads * size.text.head * bytes_each

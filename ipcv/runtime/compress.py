@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
-           'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_length', 'check_embeddings', 'beside',
-           'entrance', 'blank', 'current', 'through_tower', 'check_run', 'check_frames', 'compress', 'check_methods',
-           'check_compile']
+           'check_list', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
+           'check_embeddings', 'beside', 'entrance', 'blank', 'current', 'through_tower', 'check_run', 'check_frames',
+           'compress', 'check_methods', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from ..methods.after_tower import ItemPruner
-from ..methods.base import Method
+from ..methods.base import Method, check_stages
 from ..hooks import wrap
 from ..language.prompt import PlaceholderPruner, placeholders_known
 from ..language.drop import LayerDrop
@@ -169,9 +169,15 @@ def whole_pass(run, previous, *args, **kwargs):
     try: out = previous(*args, **kwargs)
     finally: now.inside = False
     if not begins or not run.methods: return out
+    check_list(run, record, call)
     if any(call.get(name) is not None for name in ("image_grid_thw", "video_grid_thw")): check_pass(run, record, before)
     if not record.rows: record.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
+
+def check_list(run, record, call:dict):
+    "Raise `ConfigError` where a list of budgets of the vision method does not fit the items of each prompt."
+    seen = [row[4] // run.tower.cell for row in record.rows if row[0] == "vision"]
+    if seen and run.vision: run.vision.check_items(seen, batch=prompt_shape(call)[0])
 
 def check_places(run, call:dict):
     "Raise `ConfigError` where embeddings hold features at unknown positions and a method has to drop some."
@@ -209,15 +215,15 @@ def open_pass(run, call:dict) -> PassRecord:
         check_places(run, call)
         records = [made]
     record = records[0] if records else PassRecord(run.log)
-    length = prompt_length(call)
+    length = prompt_shape(call)[1]
     now.step = starts_sequence(call) and length == record.length + 1
     record.length = length
     return record
 
-def prompt_length(call:dict) -> int:
-    "Tokens that a forward is called with."
+def prompt_shape(call:dict) -> tuple: # prompts (beams among them), tokens of each
+    "What a forward is called with."
     ids = call.get("input_ids")
-    return (ids if ids is not None else call["inputs_embeds"]).shape[1]
+    return tuple((ids if ids is not None else call["inputs_embeds"]).shape[:2])
 
 # %% ../../nbs/07_compress.ipynb #embeds
 def check_embeddings(run, call:dict): # the `PassRecord` of the features in them, or None
@@ -291,12 +297,13 @@ def check_run(run:Compression):
     "Raise `NothingPrunedError` where a method kept every token of a run; warn where it could drop none."
     for method in run.methods:
         total = run.log.totals.get(method.stage)
-        if total is None or method.retain == 1 or method.stage in run.log.pruned: continue
+        if total is None or method.is_stock or method.stage in run.log.pruned: continue
         seen = f"{counted(total.items, 'item')}, {counted(total.tokens_in, 'token')} in, all kept"
         kept = f"{method} pruned nothing in the whole run: {seen}"
         if total.prunable:
             reason = "the items are too small for this `retain`, which counts whole tokens or merge windows"
-            if only := getattr(method, "only", ""): reason = f"it prunes {only}"
+            if method.tokens is not None: reason = "no item is larger than this budget, at sizes that it can make"
+            if method.only: reason = f"it prunes {method.only}"
             raise NothingPrunedError(f"{kept}; {reason}")
         reason = "each item is a single token or merge window, of which nothing can be dropped"
         warnings.warn(f"{kept}; {reason}", stacklevel=4)
@@ -305,7 +312,7 @@ def check_run(run:Compression):
 def check_frames(methods:tuple):
     "Raise `ConfigError` where a method that compares a video's frames would get frames with tokens missing."
     for method in methods:
-        if getattr(method, "only", "") and any(m.shortens for m in methods):
+        if method.only and any(m.shortens for m in methods):
             raise ConfigError(f"{' + '.join(map(str, methods))}: {method.name} compares whole frames; allowed beside it are "
                               "methods of the vision stage that give back every token, such as ipcv:retain=0.35")
 
@@ -348,9 +355,7 @@ def check_methods(methods:tuple):
     for method in methods:
         if isinstance(method, Method): continue
         raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
-    stages = [method.stage for method in methods]
-    if len(set(stages)) == len(stages): return
-    raise ConfigError(f"{' + '.join(map(str, methods))}: at most one method of a stage, got {', '.join(stages)}")
+    check_stages(methods)
 
 def check_compile(compile, methods:tuple):
     "Raise `ConfigError` unless the blocks can be captured."

@@ -15,7 +15,9 @@ from .tower import run_tower
 # %% ../../nbs/07_memo.ipynb #memory
 def recall(run, previous, args, kwargs, items) -> tuple: # as `run_tower`
     "Run the tower for items that are not in the memory, and take the others from it."
-    if run.tower.taps(kwargs): return run_tower(run, previous, args, kwargs, items) # hidden states are not remembered
+    listed = run.vision is not None and run.vision.by_item # what an item keeps depends on its place
+    whole = listed or run.tower.taps(kwargs) # as are hidden states: not remembered
+    if whole: return run_tower(run, previous, args, kwargs, items)
     pixels = run.tower.pixels(args, kwargs, items)
     model = weakref.ref(run.tower.model)
     known = zip(items.modalities, items.grids, pixels)
