@@ -47,6 +47,7 @@ def nearest_windows(
 class Downsample(Method):
     "Control: the picture resized to `retain` times the tokens or to `tokens` (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
+    where:ClassVar[str] = "before the tower"
     shortens:ClassVar[bool] = True
 
     def grid(self,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Totals', 'counted', 'PruningLog', 'PassRecord', 'ThreadState', 'record_items', 'by_item', 'given_places',
-           'record_language', 'merged_grids', 'describe']
+           'record_language', 'merged_grids', 'record_choice', 'describe']
 
 # %% ../../nbs/07_report.ipynb #imports
 from collections import deque
@@ -186,6 +186,20 @@ def merged_grids(run, known, items) -> list: # per item: frames, rows and column
     if known is None or len(known) != len(items): return [(1, 1, len(i)) for i in items]
     side = round(run.tower.cell ** .5)
     return [(t, h // side, w // side) for t, h, w in known.tolist()]
+
+# %% ../../nbs/07_report.ipynb #record-choice
+def record_choice(run, items:list): # of `methods.after_tower.Item`
+    "Write down what a method after the tower kept of each item; every beam counts."
+    record = run._now.seen
+    if run._now.step and "language" in record.stages(): return # the same prompt again, one token longer
+    for item in items:
+        size, stays, shape = len(item.columns), item.kept(), "x".join(map(str, item.grid))
+        kept, layer = int(stays.sum()), run.language.layers[0]
+        record.add("language", str(run.language), item.modality, shape, size, kept, layer, prunable=size > 1)
+        if not run.tracing: continue
+        keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
+        donors = torch.empty(size - kept, 0, dtype=torch.long)
+        run.log.add_trace(Trace(item.modality, item.grid, item.places(), keep, remove, donors))
 
 # %% ../../nbs/07_report.ipynb #describe
 def describe(run) -> str:
