@@ -44,8 +44,7 @@ FAMILIES = {family.name: family for family in (
            "Qwen3VLTower", "Qwen3VLLanguage", types=("qwen3_vl", "qwen3_vl_moe"), sizes="qwen3_vl_sizes"),
     Family("Qwen3.5", ("Qwen3_5ForConditionalGeneration", "Qwen3_5Model",
                        "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeModel"), "qwen3_vl", "Qwen3_5Tower",
-           reason="three of four decoder layers have linear attention, where dropping positions is not defined; "
-                  "methods of the vision stage run that keep the number of tokens"),
+           reason="three of four decoder layers have linear attention, where dropping positions is not defined"),
     Family("GLM-V", ("Glm4vForConditionalGeneration", "Glm4vModel", "Glm4vMoeForConditionalGeneration", "Glm4vMoeModel",
                      "Glm46VForConditionalGeneration", "Glm46VModel"), "glm4v", "Glm4vTower", "Glm4vLanguage",
            types=("glm4v", "glm4v_moe", "glm46v"), sizes="glm4v_sizes"),
@@ -92,7 +91,8 @@ def language_adapter(
     model = unwrap(model)
     family = family_of(model)
     if family.language is None:
-        raise UnsupportedModelError(f"{family.name}: methods of the language stage do not run on it: {family.reason}")
+        raise UnsupportedModelError(f"{family.name}: methods of the language stage, and those that hand it fewer tokens, "
+                                    f"do not run on it: {family.reason}")
     base = base_of(model, family)
     return family.adapter("language")(base, None if base is model else model)
 
