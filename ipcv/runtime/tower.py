@@ -29,7 +29,7 @@ def run_tower(
     "One forward pass of the tower. Raises `NothingPrunedError` if the tower did not run its blocks in order."
     now, method = run._now, run.vision
     tower_pass = method.start(run.tower, items) if method else None
-    replay = Replay(items) if run.graphs and tower_pass and capturable(run, kwargs) else None
+    replay = Replay(items, run.tower.taps(kwargs)) if run.graphs and tower_pass and capturable(run, kwargs) else None
     outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
     try:
         if tower_pass is not None:
@@ -56,22 +56,23 @@ def through_block(
 ):
     """Around a block's forward: the pass runs the block; without a pass it is stock.
 
-    A captured graph runs all blocks at the call of the first one; the others then return what they are given."""
+    A captured graph runs all blocks at the call of the first one; each then returns what the graph gave for it."""
     now = run._now
     if now.tower_pass is None: return previous(states, *args, **kwargs)
     if args:
         names = list(inspect.signature(type(run.tower.blocks[index]).forward).parameters)[2:]
         kwargs = dict(zip(names, args)) | kwargs
     if now.replay is None: return now.tower_pass.block(index, states, previous, kwargs)
-    return now.replay(run, states, kwargs) if index == 0 else states
+    if index == 0: now.replay(run, states, kwargs)
+    return now.replay.given.get(index, states)
 
 # %% ../../nbs/07_tower.ipynb #capturable
 def asked_for(run, kwargs:dict) -> list: # names of outputs
-    "Per-block outputs that a caller wants. A single hidden state that is read after the last block is none of them."
+    "Per-block outputs that a caller wants, of all blocks. Hidden states picked by their numbers are taps."
     config, names = run.tower.module.config, ("output_hidden_states", "output_attentions")
     wanted = {name: kwargs.get(name, getattr(config, name, False)) for name in names}
-    last = type(wanted["output_hidden_states"]) is int and not run.tower.taps(kwargs)
-    return [name for name, value in wanted.items() if value and not (last and name == "output_hidden_states")]
+    picked = type(wanted["output_hidden_states"]) in (int, list, tuple)
+    return [name for name, value in wanted.items() if value and not (picked and name == "output_hidden_states")]
 
 def is_watched(module) -> bool:
     "Does a hook on this module belong to somebody else than transformers?"
@@ -89,44 +90,51 @@ def capturable(run, kwargs:dict) -> bool:
 # %% ../../nbs/07_tower.ipynb #replay
 class Replay:
     "The blocks of one pass as one CUDA graph, captured for the grids of its items."
-    def __init__(self, items): self.items, self.result = items, None # result: the pass, as `finished` gives it
+    def __init__(self, items, taps=frozenset()):
+        self.items, self.taps = items, taps
+        self.given = {} # block -> its output, of taps and the last block
+        self.result = None # the pass, as `finished` gives it
 
     def __call__(self,
         run, # the handle
         states:Tensor, # what goes into the first block
         kwargs:dict, # its block kwargs
-    ) -> Tensor: # what comes out of the last block
-        "All blocks, at the call of the first one."
+    ):
+        "All blocks, at the call of the first one: fills `given` and `result`."
         leaves, spec = tree_flatten(kwargs)
         tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         names = [] # of the indices that the graph gives
         def work(states, *given):
             own = list(leaves)
             for i, leaf in zip(tensors, given): own[i] = leaf
-            out, indices = self.run_blocks(run, states, tree_unflatten(own, spec))
+            outputs, indices = self.run_blocks(run, states, tree_unflatten(own, spec))
             names[:] = indices
-            return out, *indices.values()
+            return *outputs.values(), *indices.values()
         key = self.key(run, states, kwargs)
-        out, *indices = run.graphs(key, work, (states, *(leaves[i] for i in tensors)))
+        made = run.graphs(key, work, (states, *(leaves[i] for i in tensors)))
         if names: run.graphs.notes[key] = names
-        self.result = self.finished(run, dict(zip(run.graphs.notes[key], indices)))
-        return out
+        blocks = [*sorted(self.taps), run.tower.depth - 1]
+        self.given = dict(zip(blocks, made))
+        self.result = self.finished(run, dict(zip(run.graphs.notes[key], made[len(blocks):])))
 
-    def run_blocks(self, run, states, kwargs) -> tuple: # the last block's output, and name -> indices of the pass
-        "A new pass through the blocks, one by one."
-        tower_pass = run._now.tower_pass = run.vision.start(run.tower, self.items)
+    def run_blocks(self, run, states, kwargs) -> tuple: # block -> output, and name -> indices of the pass
+        "A new pass through the blocks, one by one, past the hooks that hear them later."
+        outputs, tower_pass = {}, run.vision.start(run.tower, self.items)
+        run._now.tower_pass, tower_pass.taps = tower_pass, self.taps
         replay, run._now.replay = run._now.replay, None
         try:
-            for block in run.tower.blocks: states = block(states, **kwargs)
+            for i, block in enumerate(run.tower.blocks):
+                states = block.forward(states, **kwargs)
+                if i in self.taps or i == run.tower.depth - 1: outputs[i] = states
         finally: run._now.replay = replay
         cut = tower_pass.cut
         indices = dict(keep=cut.keep, remove=cut.remove, donors=tower_pass.donors, cells=tower_pass.cells)
-        return states, {name: value for name, value in indices.items() if value is not None}
+        return outputs, {name: value for name, value in indices.items() if value is not None}
     def key(self, run, states, kwargs) -> tuple:
         "What the list of operations depends on, and the addresses of weights, where a graph reads them."
         weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks)
         model, tensor = weakref.ref(run.tower.model), (states.dtype, states.device, states.shape[1:])
-        return model, weights, str(run.vision), self.items, *tensor, tuple(kwargs)
+        return model, weights, str(run.vision), self.items, self.taps, *tensor, tuple(kwargs)
     def finished(self, run, indices:dict) -> SimpleNamespace:
         "A pass as `collect` and `traces` read it, with the indices that the graph gave."
         tower_pass = run._now.tower_pass
@@ -152,8 +160,10 @@ def collect(
     counts = [n - items.fixed for n in tower_pass.counts]
     if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
     merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
-    if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells)
-    stays = placeholders_left(*merged, tower_pass.cells)
+    cells = tower_pass.cells
+    if run.tower.compact_merger: out = fill(out, *merged, cells)
+    else: cells = run.tower.filled(tower_pass.cut, cells)
+    stays = placeholders_left(*merged, cells)
     return out, [ItemResult(n, tower_pass.layer, s) for n, s in zip(counts, stays)]
 
 # %% ../../nbs/07_tower.ipynb #cell-23
