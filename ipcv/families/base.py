@@ -381,7 +381,7 @@ class TileTower(VisionTower):
         return numbers(tuple((place[:, 1] * columns + place[:, 2]).tolist()), device)
     def open(self, states, items=None):
         side = math.isqrt(states.shape[1] - self.fixed)
-        order = self.order((1, side, side), states.device) + self.fixed
+        order = self.order(items.grids[0] if items else (1, side, side), states.device) + self.fixed
         return torch.cat([states[:, :self.fixed], states[:, order]], 1).flatten(0, 1)
     def close(self, states, split, windows):
         items = split.items
