@@ -30,8 +30,8 @@ class Family:
         return getattr(import_module(f"ipcv.families.{self.module}"), named) if isinstance(named, str) else named
 
 # %% ../../nbs/05_registry.ipynb #families
-BOTH_WAYS = ("both ways in its language model, some layers have sliding windows, and masks come as a dict, so no "
-             "position can be dropped; allowed are vision methods that give back every token, such as ipcv:retain=0.35")
+BOTH_WAYS = ("both ways in its language model, so no position can be dropped; allowed are vision methods "
+             "that give back every token, such as ipcv:retain=0.35")
 
 FAMILIES = {family.name: family for family in (
     Family("Qwen2-VL", ("Qwen2VLForConditionalGeneration", "Qwen2VLModel"), "qwen2_vl",
@@ -48,7 +48,8 @@ FAMILIES = {family.name: family for family in (
     Family("LLaVA-OneVision", ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionModel"), "llava",
            "LlavaOnevisionTower", "LlavaOnevisionLanguage", types=("llava_onevision",), sizes="llava_sizes"),
     Family("Gemma 3", ("Gemma3ForConditionalGeneration", "Gemma3Model"), "gemma3", "Gemma3Tower",
-           reason="tokens of an image see one another " + BOTH_WAYS, types=("gemma3",), sizes="gemma3_sizes"),
+           reason="some layers have sliding windows, and tokens of an image see one another " + BOTH_WAYS,
+           types=("gemma3",), sizes="gemma3_sizes"),
     Family("PaliGemma", ("PaliGemmaForConditionalGeneration", "PaliGemmaModel"), "gemma3", "PaliGemmaTower",
            reason="tokens of a prompt see one another " + BOTH_WAYS, types=("paligemma",), sizes="paligemma_sizes"),
     Family("Idefics3", ("Idefics3ForConditionalGeneration", "Idefics3Model"), "idefics3",

@@ -106,7 +106,10 @@ def mistral3(
     vision = encoder("pixtral", depth, 64) | dict(model_type="pixtral", head_dim=16)
     parts = dict(vision_config=vision, text_config=decoder_config("mistral", layers))
     config = Mistral3Config(**parts, image_token_index=IMAGE, spatial_merge_size=2, vision_feature_layer=feature_layer)
-    return _strong(Mistral3ForConditionalGeneration, config, attention, seed)
+    model = _strong(Mistral3ForConditionalGeneration, config, attention, seed)
+    with torch.no_grad(): # gated MLPs: keep the states small
+        for p in model.model.vision_tower.parameters(): p.mul_(.6 if p.ndim > 1 else 1)
+    return model
 
 # %% ../../nbs/72_toys_tiles.ipynb #tiles
 def tiles_of(
