@@ -58,8 +58,9 @@ def stage_layers(layers)->str:
 # %% ../../nbs/33_tables.ipynb #cell-9
 def retained(methods, # method objects, as `parse` gives them
             )->tuple: # (vision, language) fractions kept, 1 where nothing prunes
-    "Fractions of visual tokens kept in the tower and in the language model (fewer where the tower drops them)."
-    kept = {m.stage: m.retain for m in methods}
+    """Fractions of visual tokens kept in the tower and in the language model (fewer where the tower drops them); NaN for
+    a budget."""
+    kept = {m.stage: m.retain if m.tokens is None else float("nan") for m in methods}
     vision, language = kept.get("vision", 1.), kept.get("language", 1.)
     return vision, language * (vision if any(m.shortens for m in methods) else 1.)
 
