@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
            'check_list', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
-           'check_embeddings', 'beside', 'entrance', 'blank', 'current', 'through_tower', 'check_run', 'check_frames',
+           'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'check_run', 'check_frames',
            'compress', 'check_methods', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
@@ -21,6 +21,7 @@ from ..language.prompt import PlaceholderPruner, placeholders_known
 from ..language.drop import LayerDrop
 from .features import FeatureLedger
 from .memo import recall
+from .remaining import packing, remaining
 from .replay import Graphs
 from .report import PassRecord, PruningLog, ThreadState, counted, describe
 from .report import record_choice, record_items, record_language
@@ -145,10 +146,11 @@ def wrappers(run:Compression): # yields (owner, name of a method, what goes arou
     "What a handle wraps, from the outside inwards."
     tower = run.tower
     yield tower.model, "forward", partial(whole_pass, run)
-    yield tower.model.language_model, "forward", partial(beside, run)
+    yield tower.text, "forward", partial(beside, run)
     yield tower.module, "forward", partial(through_tower, run)
     for modality, name in tower.entrances.items(): yield tower.model, name, partial(entrance, run, modality)
     if run.vision is None: return
+    for name in tower.packings: yield tower.model, name, partial(packing, run)
     for i, block in enumerate(tower.blocks): yield block, "forward", partial(through_block, run, i)
 
 def is_compressed(model:nn.Module) -> bool:
@@ -253,23 +255,18 @@ def entrance(run, modality, previous, *args, **kwargs):
     "Around the methods that run the tower for images and for videos: note which, and remember what comes out."
     now = run._now
     if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
-    now.modality, now.grids = modality, run.tower.given_grids(modality, args, kwargs)
+    now.modality, now.packed, now.grids = modality, [], run.tower.given_grids(modality, args, kwargs)
+    now.groups = groups = run.tower.groups(modality, args, kwargs)
     try: out = previous(*args, **kwargs)
-    finally: now.modality = now.grids = None
+    finally: now.modality = now.grids = now.groups = None
     place = min(1, len(out) - 1)
     features = out[place] if isinstance(out, tuple) else out.pooler_output
     if now.stays and not run.tower.compact_merger:
-        features = blank(features, now.stays)
+        features, now.seen.left[modality], now.stays = remaining(run, modality, features, groups)
         if isinstance(out, tuple): out = (*out[:place], features, *out[place + 1:])
         else: out.pooler_output = features
     run.ledger.add(features, now.seen, now.stays)
     return out
-
-def blank(features, stays:list): # (tiles, n, H) -> (tiles, n, H)
-    "Zeros in the rows of merge windows that hold no token, so that the language side finds them in any copy."
-    masks = [s if isinstance(s, Tensor) else torch.arange(s[0]) < s[1] for s in stays]
-    keep = torch.cat([mask.to(features.device, non_blocking=True) for mask in masks])
-    return features.masked_fill(~keep.view(*features.shape[:-1], 1), 0)
 
 def current(run) -> PassRecord:
     "The pass that a run of the tower belongs to: images and videos of one prompt share it."
@@ -291,7 +288,7 @@ def through_tower(run, previous, *args, **kwargs):
     if run.vision: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]
     alone = now.modality is None # the tower was called by itself
-    if alone and out.pooler_output is not None: run.ledger.add(out.pooler_output, record, now.stays)
+    if alone and run.tower.compact_merger: run.ledger.add(out.pooler_output, record, now.stays)
     return out if as_dict else out.to_tuple()
 
 # %% ../../nbs/07_compress.ipynb #end
