@@ -19,9 +19,11 @@ class Method:
     Raises `ConfigError` on a bad field."""
     retain:float # fraction of visual tokens kept, 0 < retain <= 1
     name:ClassVar[str] = "method" # as written in text
-    stage:ClassVar[str] = "vision" # "vision" or "language"
+    stage:ClassVar[str] = "vision" # "pixels", "vision" or "language"
     shortens:ClassVar[bool] = False # does the language model get fewer tokens than it has placeholders?
     graph_capturable:ClassVar[bool] = False # does a pass run the same operations for all items of the same grids, with no copy from the host and no random draw?
+    ratio_from_content:ClassVar[bool] = False # does the picture say how much is kept? Then there is no `retain`, and a run may keep everything
+    takes_survivors:ClassVar[bool] = True # vision stage: may a method of the pixels stage have removed tokens before block 0?
 
     def __post_init__(self):
         if not is_number(self.retain) or not 0 < self.retain <= 1:

@@ -48,6 +48,7 @@ class Downsample(Method):
     "Control: the picture resized to `retain` times the tokens (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
     shortens:ClassVar[bool] = True
+    takes_survivors:ClassVar[bool] = False # it makes other pixels
 
     def grid(self,
         grid:tuple, # (frames, rows, columns) of patches

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_tower', 'through_block', 'asked_for', 'is_watched', 'capturable', 'Replay', 'ItemResult', 'collect', 'traces',
-           'fill', 'placeholders_left']
+           'all_traces', 'fill', 'placeholders_left']
 
 # %% ../../nbs/07_tower.ipynb #imports
 import inspect
@@ -27,8 +27,8 @@ def run_tower(
     items, # `Items` of this pass
 ) -> tuple: # the tower's output, and one `ItemResult` per item
     "One forward pass of the tower. Raises `NothingPrunedError` if the tower did not run its blocks in order."
-    now, method = run._now, run.vision
-    tower_pass = method.start(run.tower, items) if method else None
+    now, (method, *inner) = run._now, run.in_tower or (None,)
+    tower_pass = method.start(run.tower, items, *inner) if method else None
     replay = Replay(items) if run.graphs and tower_pass and capturable(run, kwargs) else None
     outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
     try:
@@ -41,8 +41,8 @@ def run_tower(
     if tower_pass is None: return out, [ItemResult(n) for n in items.patches]
     if not tower_pass.finished:
         raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
-    if tower_pass.cut is not None and run.tracing:
-        for trace in traces(run.tower, tower_pass): run.log.add_trace(trace)
+    if run.tracing:
+        for trace in all_traces(run.tower, tower_pass): run.log.add_trace(trace)
     return collect(run, items, tower_pass, out)
 
 # %% ../../nbs/07_tower.ipynb #through-block
@@ -132,7 +132,7 @@ class Replay:
         tower_pass = run._now.tower_pass
         cut = TokenSplit(self.items, tower_pass.counts, indices["keep"], indices["remove"])
         return SimpleNamespace(cut=cut, donors=indices.get("donors"), cells=indices.get("cells"),
-            counts=tower_pass.counts, layer=tower_pass.layer, finished=True)
+            counts=tower_pass.counts, layer=tower_pass.layer, finished=True, entered=None, inside=None)
 
 # %% ../../nbs/07_tower.ipynb #collect
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,7 @@ class ItemResult:
     count:int # tokens left
     layer:int|None = None # block before which the first tokens were removed
     stays:object = None # which of its placeholders the language model keeps, as `PlaceholderPruner` takes it; None: all
+    entered:int|None = None # patches that a method of the pixels stage let into block 0; None: all
 
 def collect(
     run, # the handle
@@ -150,16 +151,19 @@ def collect(
 ) -> tuple: # the output, and one `ItemResult` per item
     "Output and results of a finished pass; where the method ends with fewer tokens, zeros fill up the merged rows."
     counts = [n - items.fixed for n in tower_pass.counts]
-    if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
-    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
+    if not run.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
+    entered = items.patches if tower_pass.entered is None else tower_pass.entered
+    left = counts if run.vision and run.vision.shortens else entered
+    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, left)]
     if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells)
     stays = placeholders_left(*merged, tower_pass.cells)
-    return out, [ItemResult(n, tower_pass.layer, s) for n, s in zip(counts, stays)]
+    return out, [ItemResult(n, tower_pass.layer, s, e) for n, s, e in zip(counts, stays, entered)]
 
 # %% ../../nbs/07_tower.ipynb #cell-23
 def traces(
     tower, # the adapter
     tower_pass, # a finished pass
+    places=None, # of each item: (N, 3) frame, row and column of its tokens; None: all patches of its grid
 ): # yields one `Trace` per item
     "Cut a pass's indices into items, number them from each item's first patch, and bring them to the CPU."
     cut, donors = tower_pass.cut, tower_pass.donors
@@ -172,7 +176,15 @@ def traces(
         rows = slice(of_removed[i], of_removed[i + 1])
         columns = max(cut.counts[i] - fixed, 1) # with few kept tokens, the columns after these are unused
         kept, removed = keep[of_kept[i] + fixed:of_kept[i + 1]] - patch, remove[rows] - patch
-        yield Trace(modality, grid, tower.positions(grid), kept, removed, keep[near[rows, :columns]] - patch)
+        place = tower.positions(grid) if places is None else places[i]
+        yield Trace(modality, grid, place, kept, removed, keep[near[rows, :columns]] - patch)
+
+def all_traces(tower, tower_pass): # yields as `traces`
+    "Traces of a pass, and of the vision method's pass over what the pixels stage left."
+    if tower_pass.cut is not None: yield from traces(tower, tower_pass)
+    if tower_pass.inside is None or tower_pass.inside.cut is None: return
+    own = list(traces(tower, tower_pass))
+    yield from traces(tower, tower_pass.inside, [trace.positions[trace.keep] for trace in own])
 
 # %% ../../nbs/07_tower.ipynb #cell-25
 def fill(
