@@ -2,7 +2,8 @@
 
 Ends with "N passed, M failed" and exits non-zero when something failed. `check.py 02_ngr 22_viz` runs only these
 notebooks, `check.py --checks` only the checks, `check.py --density` counts long lines. Two at a time, one thread each: the same on a laptop and in CI."""
-import argparse, filecmp, os, shutil, subprocess, sys, tempfile, time
+import argparse, filecmp, os, re, shutil, subprocess, sys, tempfile, time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def layers(tmp):
         raise RuntimeError("\n".join(faults))
 
 
+def sidebar(tmp):
+    "The website's sidebar lists every notebook once, and nothing else"
+    listed = re.findall(r"- (\w+\.ipynb)", (ROOT / "_quarto.yml").read_text(encoding="utf-8"))
+    there = [p.name for p in (ROOT / "nbs").glob("[!_.]*.ipynb")]
+    if not (ROOT / "nbs/_quarto.yml").is_symlink(): raise RuntimeError("nbs/_quarto.yml is no link to ../_quarto.yml")
+    if sorted(listed) != sorted(there):
+        raise RuntimeError(f"in _quarto.yml and not in nbs/, or twice: {sorted((Counter(listed) - Counter(there)).elements())}; "
+                           f"in nbs/ and not in _quarto.yml: {sorted(set(there) - set(listed))}")
+
+
 def attempt(name, test, *args):
     "Run one test and say how it went"
     start = time.perf_counter()
@@ -139,7 +150,7 @@ def main():
     there = {p.stem: p for p in sorted((ROOT / "nbs").glob("[!_.]*.ipynb"), reverse=True)}  # the longest are last: start there
     if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
-    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers]
+    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar]
     print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 6 minutes on two cores)",
           flush=True)
     start = time.perf_counter()

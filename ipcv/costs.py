@@ -26,6 +26,7 @@ class TransformerDims:
     @property
     def used_depth(self) -> int: return self.depth # as an adapter has it
 
+# %% ../nbs/00_costs.ipynb #counts
 @dataclass(frozen=True)
 class TokenCounts:
     "How many tokens one item has in each block of a tower under a method."

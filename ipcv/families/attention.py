@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from ..hooks import wrap
 from ..tokens import offsets
 
-# %% ../../nbs/05_attention.ipynb #project
+# %% ../../nbs/05_attention.ipynb #rope
 def rotate_half(x:Tensor) -> Tensor: # (..., d) -> (..., d)
     "The second half of each head, negated, in front of the first."
     first, second = x.chunk(2, dim=-1)
@@ -34,6 +34,7 @@ def rotate(
     cos, sin = (table.unsqueeze(-2).float() for table in tables)
     return (x.float() * cos + rotate_half(x.float()) * sin).to(x.dtype)
 
+# %% ../../nbs/05_attention.ipynb #project
 def is_plain(linear:nn.Module) -> bool:
     "Is this an `nn.Linear` whose call does nothing but multiply by its weight?"
     hooks = linear._forward_hooks or linear._forward_pre_hooks or linear._backward_hooks or linear._backward_pre_hooks
@@ -66,6 +67,7 @@ def cu_seqlens_cpu(lengths) -> Tensor: # of segments -> (segments that are not e
     "Boundaries for stock attention that loops over segments: it reads them on the host, so there they are."
     return torch.tensor(offsets(n for n in lengths if n), dtype=torch.int32)
 
+# %% ../../nbs/05_attention.ipynb #interface
 def interface(
     attention:nn.Module, # the model's attention module
     q:Tensor, k:Tensor, v:Tensor, # (G, H, a, d), twice (G, H, b, d)

@@ -16,22 +16,27 @@ from ..errors import UnsupportedModelError
 class Family:
     "A family of models. Adapters are loaded when a model of the family is first used."
     name:str # as in reports and messages
-    classes:tuple # names of its transformers classes: with a head, and the model below the head
+    classes:tuple # names of its transformers classes: with a head, and those below the head, which end with "Model"
     module:str # the module of `ipcv.families` with its adapters
-    vision:str # name of its vision adapter there
-    language:str|None = None # name of its language adapter, None if positions cannot be dropped
+    vision:str|type # its vision adapter: the name of a class there, or a class
+    language:str|type|None = None # its language adapter, None if positions cannot be dropped
     reason:str = "" # why there is no language adapter
     presets:dict = field(default_factory=dict) # what the paper ran on it: label -> method text
+    types:tuple = () # values of `model_type` in its configurations
+    sizes:str = "" # name of the function there that reads a `ModelSizes` off a configuration
 
-    def adapter(self, which): # the class of its "vision" or "language" adapter
-        return getattr(import_module(f"ipcv.families.{self.module}"), getattr(self, which))
+    def adapter(self, which): # what is named by "vision", "language" or "sizes"
+        named = getattr(self, which)
+        return getattr(import_module(f"ipcv.families.{self.module}"), named) if isinstance(named, str) else named
 
 FAMILIES = {family.name: family for family in (
     Family("Qwen2-VL", ("Qwen2VLForConditionalGeneration", "Qwen2VLModel"), "qwen2_vl",
-           "Qwen2VLTower", "Qwen2VLLanguage", presets={"IPCV+DART": "ipcv:retain=0.35+dart:retain=0.35"}),
+           "Qwen2VLTower", "Qwen2VLLanguage", presets={"IPCV+DART": "ipcv:retain=0.35+dart:retain=0.35"},
+           types=("qwen2_vl",), sizes="qwen2_vl_sizes"),
     Family("InternVL", ("InternVLForConditionalGeneration", "InternVLModel"), "internvl",
            "InternVLTower", "InternVLLanguage",
-           presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"}),
+           presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"},
+           types=("internvl",), sizes="internvl_sizes"),
 )}
 
 # %% ../../nbs/05_registry.ipynb #unwrap
@@ -56,7 +61,8 @@ def family_of(model:nn.Module) -> Family:
     raise UnsupportedModelError(f"{type(model).__name__} is not supported; supported families: {known}")
 
 def base_of(model:nn.Module, family:Family) -> nn.Module: # the model below the head
-    return model if family.classes[1] in [c.__name__ for c in type(model).__mro__] else model.model
+    below = {name for name in family.classes if name.endswith("Model")}
+    return model if below & {c.__name__ for c in type(model).__mro__} else model.model
 
 # %% ../../nbs/05_registry.ipynb #adapters
 def tower_for(
