@@ -234,7 +234,8 @@ def true_counts(
 def check_kept(pixels, kept, grids, cell:int):
     "Raise `ConfigError` unless patches kept are given where the picture decides about them, and fit it."
     if pixels is None and kept is None: return
-    allowed = f"given for each item with {pixels.name}, whose cost depends on the pictures" if pixels else "None"
+    if pixels: allowed = f"given for each item with {pixels.name}, whose cost depends on the pictures"
+    else: allowed = "left out, without a method of the pixels stage"
     if pixels is None or kept is None or len(kept) != len(grids): raise bad_field("kept", kept, allowed)
     for n, grid in zip(kept, grids):
         if not 0 < n <= math.prod(grid) or n % cell: raise bad_field("kept", n, f"whole merge windows of {grid}")
