@@ -66,7 +66,10 @@ def list_methods():
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
-        typer.echo(f"{name}:{','.join(map(field_text, dataclasses.fields(c)))}\n    {c.stage} stage. {summary}")
+        listed = [f for f in dataclasses.fields(c) if f.name != "tokens"]
+        typer.echo(f"{name}:{','.join(map(field_text, listed))}\n    {c.stage} stage. {summary}")
+    typer.echo("\nIn place of retain: tokens=64 keeps 64 visual tokens of every image or video, tokens=64/32 so many "
+               "of the first and the second of a prompt; they count as in the language model, by merge windows.")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
                "with + between them.")
     typer.echo("\nThe paper's settings")
@@ -75,7 +78,7 @@ def list_methods():
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."
-    return f"{field.name}=" + ("..." if field.default is dataclasses.MISSING else str(field.default))
+    return f"{field.name}=" + ("..." if field.default in (dataclasses.MISSING, None) else str(field.default))
 
 # %% ../nbs/60_cli.ipynb #cell-13
 def quiet(model:str):

@@ -22,6 +22,9 @@ class TransformerDims:
     matrices:int = 2 # of the MLP: 2, or 3 where it is gated
     cell:int = 1 # tokens of a merge window
     compact_merger:bool = True # does the merger take any number of merge windows? Else it takes a grid of them
+    whole_grid:bool = False # does the merger run over all merge windows, empty ones too?
+    window:int = 0 # tokens along an attention window, 0 where there are none
+    full:tuple = () # blocks that attend beyond windows, where there are some
 
     @property
     def used_depth(self) -> int: return self.depth # as an adapter has it
@@ -34,6 +37,7 @@ class TokenCounts:
     tokens_out:int # tokens after the last block
     extra_flops:float = 0. # of scoring, matching and rebuilding, two a multiply-add
     segments:int = 1 # equal parts that attend separately: the frames of a video
+    windows:float = 1. # the same for blocks with attention windows
 
     @property
     def tokens_in(self) -> int: return self.blocks[0][0]

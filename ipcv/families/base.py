@@ -98,9 +98,9 @@ class BlockView(BlockParts):
         starts, ends = self.kept_kwargs.get("cu_seqlens"), self.kwargs.get("cu_seqlens")
         if starts is not None and is_flash(self.module):
             return flash(self.module, q, k, v, self.kept_kwargs, self.kwargs, self.scale)
-        kept = self.split.within(self.lengths).lengths
         on_device = starts is not None and starts.device == ends.device == q.device
         if len(self.lengths) > 1 and on_device and (kernel := packed_kernel(q)): return self.packed(kernel, q, k, v)
+        kept = self.split.within(self.lengths).lengths
         def call(q, k, v, mask):
             out, weights = interface(self.module, q, k, v, mask, self.scale)
             if seen is not None: seen.append(weights)
@@ -178,6 +178,8 @@ class TowerLayout:
     names:ClassVar[BlockNames] # where blocks keep their parts
     entrances:ClassVar[dict] # modality -> the model's method that runs the tower for it
     compact_merger:ClassVar[bool] = False # does the merger take any number of windows? Else empty ones stay, as zeros
+    whole_grid:ClassVar[bool] = False # must all merge windows be there behind the blocks, for others than the merger?
+    merged:ClassVar[tuple] = ("pooler_output",) # outputs of the tower with a row for each merge window, or lists of them
     fixed:ClassVar[int] = 0 # tokens in front of each item that are always kept
     equal_items:ClassVar[bool] = False # must all items keep equally many tokens?
 
@@ -223,11 +225,21 @@ class TowerLayout:
     def smaller_items(self, items, grids) -> Items:
         "The `Items` that `resized` makes."
         raise NotImplementedError
+    def given_grids(self, modality, args, kwargs) -> tuple|None:
+        "Grids of the items, off the arguments of the model's method in `entrances`; None: as the tower sees them."
+        return None
+    def joined(self, items, grids) -> Items:
+        "The same tokens as items of these grids."
+        raise NotImplementedError
     def segments(self, index:int, items:Items) -> tuple:
         "Of block `index`: tokens that attend to one another."
         return items.lengths
     def taps(self, kwargs) -> frozenset:
         "Blocks whose outputs somebody reads: all tokens are handed out there."
+        return frozenset()
+    @property
+    def deepstack(self) -> frozenset:
+        "Blocks before the last whose outputs the tower itself merges for the language model."
         return frozenset()
     @property
     def used_depth(self) -> int:
@@ -237,10 +249,12 @@ class TowerLayout:
         "(N, 3) frame, row and column of each patch."
         return positions(grid, self.side)
 
-
 # %% ../../nbs/05_adapter.ipynb #adapter-pass
 class VisionTower(TowerLayout):
     "A family's vision tower as methods see it. States inside a pass are packed, (N, D); `open` and `close` translate."
+    def block_kwargs(self, index:int, kwargs:dict, items:Items) -> dict:
+        "Kwargs of a stock block, from those of block 0."
+        return kwargs
     def kept_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict:
         "Block kwargs for the kept tokens only."
         return kwargs
@@ -253,6 +267,9 @@ class VisionTower(TowerLayout):
     def close(self, states:Tensor, split:TokenSplit, windows:Tensor|None) -> Tensor:
         "Packed -> what a block returns."
         return states
+    def reading(self, split:TokenSplit) -> Tensor:
+        "(K,) places of the kept patches in the order of the language model, ascending."
+        return split.patches
     def view(self, index, kwargs, kept_kwargs, split, alone=False) -> BlockView:
         lengths = () if split is None else self.segments(index, split.items)
         return BlockView(self.names, self.blocks[index], kwargs, kept_kwargs, split, lengths, alone)
@@ -278,21 +295,32 @@ class PackedTower(VisionTower):
         return dict(zip((name for name in self.arguments if name not in kwargs), args)) | kwargs
     def items(self, modality, args, kwargs):
         grids = tuple(map(tuple, self.named(args, kwargs)[self.arguments[1]].tolist()))
-        modalities = tuple(modality or ("video" if t > 1 else "image") for t, h, w in grids)
-        return Items(modalities, grids, tuple((h * w,) * t for t, h, w in grids))
+        return self.items_of(tuple(modality or ("video" if t > 1 else "image") for t, h, w in grids), grids)
+    def items_of(self, modalities, grids): return Items(modalities, grids, tuple((h * w,) * t for t, h, w in grids))
+    def joined(self, items, grids): return self.items_of(items.modalities[:1] * len(grids), grids)
+    def grid_rows(self, grids, given) -> Tensor:
+        "What the tower is handed for items of these grids, like the tensor `given`."
+        return torch.tensor(grids).to(given.device, non_blocking=True)
     def pixels(self, args, kwargs, items): return self.named(args, kwargs)[self.arguments[0]].split(items.sizes)
     def subset(self, args, kwargs, items, members):
         named, pixels = self.named(args, kwargs), self.pixels(args, kwargs, items)
         patches, grid = self.arguments
-        return (), named | {patches: torch.cat([pixels[i] for i in members]), grid: named[grid][members]}
+        rows = self.grid_rows([items.grids[i] for i in members], named[grid])
+        return (), named | {patches: torch.cat([pixels[i] for i in members]), grid: rows}
     def resized(self, args, kwargs, items, grids):
         named, (patches, grid) = self.named(args, kwargs), self.arguments
         sizes = self.side, self.module.config.temporal_patch_size, self.module.config.patch_size
         given = zip(self.pixels(args, kwargs, items), items.grids, grids)
         pixels = torch.cat([resize(x, old, new, *sizes) for x, old, new in given])
-        return (), named | {patches: pixels, grid: torch.tensor(grids).to(named[grid].device, non_blocking=True)}
-    def smaller_items(self, items, grids):
-        return Items(items.modalities, grids, tuple((h * w,) * t for t, h, w in grids))
+        return (), named | {patches: pixels, grid: self.grid_rows(grids, named[grid])}
+    def smaller_items(self, items, grids): return self.items_of(items.modalities, grids)
+    def taps(self, kwargs): return self.deepstack
+    def close(self, states, split, windows):
+        "With `whole_grid`, survivors in the merge windows that they fill and zeros elsewhere: (K, D) -> (N, D)."
+        if not self.whole_grid or len(states) == split.items.total: return states
+        if windows is None: windows = first_windows(split.items, split, self.cell)
+        places = (windows[:, None] * self.cell + torch.arange(self.cell, device=states.device)).flatten()
+        return states.new_zeros(split.items.total, states.shape[1]).index_copy_(0, places, states)
 
     def on_device(self) -> bool:
         "Are boundaries of pruned segments needed on the device?"
@@ -302,10 +330,15 @@ class PackedTower(VisionTower):
         lengths = self.segments(index, split.items)
         inside = split.within(lengths)
         tables = tuple(split.kept(table) for table in kwargs["position_embeddings"])
-        longest = max(min(k, max(own)) for k, own in zip(split.counts, split.items.segments))
+        longest = min(max(lengths), max(min(k, max(own)) for k, own in zip(split.counts, split.items.segments)))
         packs = is_flash(self.attentions()[0]) or len(lengths) > 1 and self.on_device()
         bounds = inside.bounds.int() if packs else cu_seqlens_cpu(inside.lengths)
         return kwargs | dict(position_embeddings=tables, cu_seqlens=bounds, max_seqlen=longest)
+    def block_kwargs(self, index, kwargs, items):
+        lengths, given = self.segments(index, items), kwargs["cu_seqlens"]
+        if lengths == self.segments(0, items): return kwargs
+        ends = numbers(tuple(offsets(lengths)), given.device).to(given.dtype)
+        return kwargs | dict(cu_seqlens=ends, max_seqlen=kwargs.get("max_seqlen") and max(lengths))
     def ordered_kwargs(self, index, kwargs, split):
         order = split.within(self.segments(index, split.items)).order
         tables = tuple(table.index_select(0, order) for table in kwargs["position_embeddings"])
@@ -457,7 +490,12 @@ class TowerPass:
         if self.before is not None: self.before = self.tower.open(self.before)
         self.states = self.remove_tokens(self.tower.open(states), kwargs)
         self.before = None
+    def at_tap(self) -> Tensor:
+        "What `restore` would give, in the middle of a pass."
+        return self.restore(self.states)
     def hand_out(self, index):
         "What the block returns."
-        if index != self.tower.depth - 1 and index not in self.taps: return self.states
-        return self.tower.close(self.restore(self.states), self.cut, self.cells)
+        last = index == self.tower.depth - 1
+        if not last and index not in self.taps: return self.states
+        early = not last and index < self.tower.used_depth - 1
+        return self.tower.close(self.at_tap() if early else self.restore(self.states), self.cut, self.cells)

@@ -18,6 +18,7 @@ def heads(
     which:str,            # "q" or "k"
     x:Tensor,             # (B, C, H) its normed input
     rope:tuple,           # cos and sin, each (B or 1, C, d)
+    turn=rotate,          # the decoder's rotary embedding
 )->Tensor:                # (B, C, heads, d) rotated
     "Queries or keys of a decoder layer, with its norm if it has one."
     projected = getattr(attn, f"{which}_proj")(x)
@@ -25,7 +26,7 @@ def heads(
     per_head = norm is None or norm.weight.shape[-1] == attn.head_dim
     if not per_head: projected = norm(projected)
     split = projected.view(*x.shape[:2], -1, attn.head_dim)
-    return rotate(norm(split) if norm is not None and per_head else split, rope)
+    return turn(norm(split) if norm is not None and per_head else split, rope)
 
 # %% ../../nbs/05_language.ipynb #adapter
 class LanguageAdapter:
@@ -36,6 +37,9 @@ class LanguageAdapter:
     pixels:ClassVar[dict] = {"image": "pixel_values"} # modality -> argument of `forward` with its pixels
     grids:ClassVar[dict] = {} # modality -> argument with (items, 3) frames, rows and columns of patches
     position_rows:ClassVar[int] = 0 # rows of position ids: 3 for M-RoPE, (3, B, T); 0 for plain ones, (B, T)
+    frames_apart:ClassVar[bool] = False # are the frames of a video separate runs of placeholders?
+    injected:ClassVar[tuple] = () # arguments of the text model: marks (B, T), and rows (n, H) to add there behind some layers
+    inject:ClassVar[str] = "" # the text model's method that adds them: called with states, marks and rows
 
     def __init__(self,
         model:nn.Module, # the model below the head: runs the tower and holds the text model
@@ -88,10 +92,14 @@ class LanguageAdapter:
             found[modality] = (embeds == embedding).all(-1)
         return found
 
+    def rotate(self, x:Tensor, rope:tuple)->Tensor:
+        "The decoder's rotary embedding of queries or keys: (B, C, heads, d) -> (B, C, heads, d)."
+        return rotate(x, rope)
+
     def keys(self, layer:nn.Module, states:Tensor, rope:tuple)->Tensor:
         "Rotated keys (B, C, kv heads, d) of a layer from its input (B, C, H); `rope`: cos and sin, (B or 1, C, d)."
-        return heads(layer.self_attn, "k", layer.input_layernorm(states), rope)
+        return heads(layer.self_attn, "k", layer.input_layernorm(states), rope, self.rotate)
 
     def queries(self, layer:nn.Module, states:Tensor, rope:tuple)->Tensor:
         "Rotated queries (B, C, heads, d) of a layer from its input (B, C, H); `rope` as for `keys`."
-        return heads(layer.self_attn, "q", layer.input_layernorm(states), rope)
+        return heads(layer.self_attn, "q", layer.input_layernorm(states), rope, self.rotate)

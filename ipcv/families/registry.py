@@ -37,6 +37,18 @@ FAMILIES = {family.name: family for family in (
            "InternVLTower", "InternVLLanguage",
            presets={"IPCV+FastV": "ipcv:retain=0.4,prune_layer=7,as_layers=3+fastv:retain=0.4"},
            types=("internvl",), sizes="internvl_sizes"),
+    Family("Qwen2.5-VL", ("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLModel"), "qwen2_5_vl",
+           "Qwen2_5_VLTower", "Qwen2_5_VLLanguage", types=("qwen2_5_vl",), sizes="qwen2_5_vl_sizes"),
+    Family("Qwen3-VL", ("Qwen3VLForConditionalGeneration", "Qwen3VLModel",
+                        "Qwen3VLMoeForConditionalGeneration", "Qwen3VLMoeModel"), "qwen3_vl",
+           "Qwen3VLTower", "Qwen3VLLanguage", types=("qwen3_vl", "qwen3_vl_moe"), sizes="qwen3_vl_sizes"),
+    Family("Qwen3.5", ("Qwen3_5ForConditionalGeneration", "Qwen3_5Model",
+                       "Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeModel"), "qwen3_vl", "Qwen3_5Tower",
+           reason="three of four decoder layers have linear attention, where dropping positions is not defined; "
+                  "methods of the vision stage run that keep the number of tokens"),
+    Family("GLM-V", ("Glm4vForConditionalGeneration", "Glm4vModel", "Glm4vMoeForConditionalGeneration", "Glm4vMoeModel",
+                     "Glm46VForConditionalGeneration", "Glm46VModel"), "glm4v", "Glm4vTower", "Glm4vLanguage",
+           types=("glm4v", "glm4v_moe", "glm46v"), sizes="glm4v_sizes"),
 )}
 
 # %% ../../nbs/05_registry.ipynb #unwrap

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-           'item_counts', 'tower_flops', 'language_flops', 'true_counts', 'check_kept', 'check_grids']
+           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'survivor_counts', 'language_flops',
+           'true_counts', 'check_kept', 'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -16,7 +17,7 @@ from ..costs import ModelSizes, TokenCounts, TransformerDims, stock_counts
 from ..errors import ConfigError, UnsupportedModelError, bad_field, shown
 from ..families.sizes import model_sizes
 from ..loading import random_config
-from ..methods.base import Method
+from ..methods.base import Method, check_stages
 from ..methods.text import parse
 
 # %% ../../nbs/20_flops.ipynb #block
@@ -48,9 +49,8 @@ def stage_methods(
     for item in given: found += parse(item) if isinstance(item, str) else (item,)
     for method in found:
         if not isinstance(method, Method): raise bad_field("methods", method, allowed)
+    check_stages(tuple(found))
     by_stage = {method.stage: method for method in found}
-    if len(by_stage) < len(found):
-        raise bad_field("methods", " + ".join(map(str, found)), "at most one method of a stage")
     pixels, vision, language = (by_stage.get(stage) for stage in ("pixels", "vision", "language"))
     if size and size.tiles and pixels:
         raise UnsupportedModelError(f"{pixels}: tiles keep equally many tokens each, so their pixels cannot decide")
@@ -95,9 +95,11 @@ def reference_count(
 ) -> tuple: # TFLOPs, MiB
     "One prompt of the paper's Table 4."
     grid = 1, 2, n * size.tower.cell // 2
-    counts = vision.token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower)
+    if vision: vision.check_items((n,))
+    counts = vision.of(0).token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower)
     tower = sum(paper_vision_block(size.tower.width, keys, mlp) for _, keys, mlp in counts.blocks)
-    layers = [text + v for v in by_layer(language, counts.tokens_out // size.tower.cell, size.text.depth)]
+    given = counts.tokens_out // size.tower.cell
+    layers = [text + v for v in by_layer(language and language.of_sample((given,)), given, size.text.depth)]
     if language and language.name in UNMETERED:
         lost = {layer - 1 for layer in language.layers}
         layers = [tokens for i, tokens in enumerate(layers) if i not in lost]
@@ -156,25 +158,60 @@ def item_counts(
     vision, # a method or None
     grids, # (frames, rows, columns) of each item; where the family has tiles, (tiles, rows, columns)
     size:ModelSizes,
-    kept=None, # of each item: patches that the pixels stage let into block 0; None: all
 ) -> list: # of `TokenCounts`
     "Token counts of each item of a prompt, patches only."
     items = []
     for frames, *sides in grids: items += [(1, *sides)] * frames if size.tiles else [(frames, *sides)]
-    def counts(grid): return vision.token_counts(grid, size.tower) if vision else stock_counts(grid, size.tower)
-    if kept is None: return [counts(grid) for grid in items]
-    side = math.isqrt(size.tower.cell)
-    return [replace(counts((1, side, n // side)), segments=grid[0]) for grid, n in zip(items, kept)]
+    counts = [stock_counts(grid, size.tower) for grid in items]
+    if vision:
+        vision.check_items([math.prod(grid) // size.tower.cell for grid in items])
+        counts = [vision.of(i).token_counts(grid, size.tower) for i, grid in enumerate(items)]
+    if not size.tower.window: return counts
+    return [replace(own, windows=attention_windows(grid, size.tower.window, own)) for grid, own in zip(items, counts)]
+
+def attention_windows(
+    grid:tuple, # frames, rows and columns of patches of an item
+    side:int, # patches along a window
+    counts:TokenCounts, # of that item
+) -> float:
+    "Equal windows that would cost what an item's windows cost, which are smaller at its borders."
+    t, *sides = grid
+    def squares(n): return sum(min(side, n - a)**2 for a in range(0, n, side)) # of the lengths of windows along a side
+    pairs, n = t * math.prod(map(squares, sides)), math.prod(grid)
+    return n**2 / pairs * counts.tokens_in / n # a smaller picture has fewer windows
+
+def language_items(items:list, grids, size:ModelSizes) -> tuple: # of each image and video
+    "Visual tokens that the language model is given; the tiles of an image are one item there."
+    each, start = [], 0
+    for frames, *_ in grids:
+        end = start + (frames if size.tiles else 1)
+        each.append(sum(item.tokens_out for item in items[start:end]) // size.tower.cell)
+        start = end
+    return tuple(each)
 
 def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
     "FLOPs of the tower and the merger over a prompt's items."
     tower, flops = size.tower, dict.fromkeys(TOWER, 0.)
     for item in items:
         flops["patches"] += 2. * item.tokens_in * size.patch * tower.width
-        for block in item.blocks: flops["blocks"] += block_flops(tower, *(n + size.fixed for n in block), item.segments)
+        for i, block in enumerate(item.blocks):
+            parts = item.windows if tower.window and i not in tower.full else item.segments
+            flops["blocks"] += block_flops(tower, *(n + size.fixed for n in block), parts)
         flops["selection"] += item.extra_flops
-        flops["merger"] += item.tokens_out // tower.cell * 2. * sum(a * b for a, b in size.merger)
+        merged = item.tokens_in if tower.whole_grid else item.tokens_out
+        flops["merger"] += merged // tower.cell * 2. * sum(a * b for a, b in size.merger)
     return flops
+
+# %% ../../nbs/20_flops.ipynb #true-survivors
+def survivor_counts(vision, grids, size:ModelSizes, kept) -> list: # as `item_counts`, which see
+    "The same where a method of the pixels stage let `kept` patches of each item into block 0."
+    side, flat = math.isqrt(size.tower.cell), []
+    for i, n in enumerate(kept):
+        line = 1, side, n // side
+        counts = vision.of(i).token_counts(line, size.tower) if vision else stock_counts(line, size.tower)
+        flat.append(replace(counts, segments=grids[i][0]))
+    if not size.tower.window: return flat
+    return [replace(own, windows=attention_windows(grid, size.tower.window, own)) for grid, own in zip(grids, flat)]
 
 # %% ../../nbs/20_flops.ipynb #true-language
 def language_flops(
@@ -189,7 +226,7 @@ def language_flops(
     layers = [text + v for v in by_layer(language, visual, dims.depth)]
     prefill = sum(block_flops(dims, n, n, n) for n in layers)
     flops = dict(prefill=prefill, choice=0., head=2. * dims.width * size.vocabulary)
-    if language and language.retain < 1:
+    if language and not language.is_stock:
         stages = visual, *language.kept_per_stage(visual)[:-1]
         flops["choice"] = language.choosing(stages, text, behind, dims)
     steps = new_tokens - 1
@@ -219,13 +256,15 @@ def true_counts(
     check_kept(pixels, kept, grids, size.tower.cell)
     if behind is None: behind = max(0, text - 15)
     if not 0 <= behind <= text: raise bad_field("behind", behind, f"between 0 and text, {text}")
-    items = item_counts(vision, grids, size, kept)
+    items = item_counts(vision, grids, size) if kept is None else survivor_counts(vision, grids, size, kept)
     patches, left = sum(map(math.prod, grids)), sum(item.tokens_out for item in items)
-    visual = sum(item.tokens_out // size.tower.cell for item in items)
+    each = language_items(items, grids, size)
+    visual, language = sum(each), language and language.of_sample(each)
     flops, layers = language_flops(language, visual, text, behind, new_tokens, size)
     flops = tower_flops(items, size) | flops
     if pixels: # all patches are embedded, and compared
         flops["patches"] = 2. * patches * size.patch * size.tower.width
+        if size.tower.whole_grid: flops["merger"] *= patches / sum(kept)
         flops["selection"] += pixels.extra(patches, size.patch)
     cache = sum(layers) * 2. * size.text.kv_heads * size.text.head * bytes_each
     flops = {stage: batch * f for stage, f in flops.items()}

@@ -42,9 +42,9 @@ class DART(LanguageMethod):
         check_choice("norm", self.norm, ("none", "final"))
         check_switch("parity", self.parity)
     def kept_per_stage(self, n:int)->tuple:
-        if not self.parity or self.retain == 1: return super().kept_per_stage(n)
+        if not self.parity or self.is_stock: return super().kept_per_stage(n)
         heads = self.pivots + self.text_pivots
-        return (min(n, self.pivots + heads * int(n * (1 - (1 - self.retain)) / heads)),)
+        return (min(n, self.pivots + heads * int(n * (1 - (1 - self.ratio(n))) / heads)),)
     def choosing(self, n, text, behind, stack)->float: # FLOPs of keys, and similarity to the pivots
         return 2. * (n[0] + text) * stack.width * (stack.kv_heads * stack.head + self.pivots + self.text_pivots)
     def choose(self, view:View)->Tensor:
@@ -54,7 +54,8 @@ class DART(LanguageMethod):
         last = torch.where(view.visual, column, -1).amax(1, keepdim=True) # the last visual token, -1 where there is none
         behind = view.valid & (column > last) & (last >= 0)
         arrange = partial(as_set, first=view.valid.int().argmax(1, keepdim=True)) if self.parity else None
-        return least_alike(states, size, view.visual, behind, view.count, self.pivots, self.text_pivots, arrange)
+        items = None if self.parity else view.items
+        return least_alike(states, size, view.visual, behind, view.count, self.pivots, self.text_pivots, arrange, items)
 
 # %% ../../nbs/11_dart.ipynb #choose
 def least_alike(
@@ -65,12 +66,15 @@ def least_alike(
     count:Tensor,  # (B, 1) visual tokens to keep
     pivots:int, text_pivots:int,
     arrange=None,  # pivots and which are real -> the same in the order in which they choose; by norm if None
+    items=None,    # (B, C) number of each visual token's item: the one of the largest norm of each stays; None: any
 )->Tensor:         # (B, C) True at visual tokens that stay
     "DART's choice: pivots first, then each pivot's least similar tokens."
     def first(among, n):
         ranked = size.masked_fill(~among, -torch.inf).sort(dim=1, descending=True, stable=True)
         return ranked.indices[:, :n]
-    kept = best(size, visual, count.clamp(max=pivots))
+    few = count.clamp(max=pivots)
+    if items is not None: few = few.maximum(items.amax(1, keepdim=True) + 1) # one of each item
+    kept = best(size, visual, few, items)
     heads = torch.cat([first(visual, pivots), first(text, text_pivots)], 1)                     # (B, P)
     real = torch.cat([take(kept, heads[:, :pivots]), take(text, heads[:, pivots:])], 1)         # a sample may have fewer
     if arrange: heads, real = arrange(heads, real)
@@ -113,7 +117,7 @@ class DARTViT(ShorteningMethod):
     def count(self, n:int, tower) -> int:
         "Patches of an item that stay: with `parity` pivots and equal shares, a square of them where the tower's merger takes a grid."
         if not self.parity: return super().count(n, tower)
-        share = n * (1 - (1 - self.retain)) / self.pivots # of one pivot
+        share = n * (1 - (1 - self.ratio(n, tower.cell))) / self.pivots # of one pivot
         if not tower.compact_merger: return min(n, self.in_windows(self.pivots * (1 + share), tower))
         return min(n, self.pivots * (1 + nearest_multiple(share, tower.cell)))
     def tower_pass(self, tower, items): return Once(self, tower, items)

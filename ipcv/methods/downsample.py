@@ -45,7 +45,7 @@ def nearest_windows(
 # %% ../../nbs/18_downsample.ipynb #method
 @dataclass(frozen=True)
 class Downsample(Method):
-    "Control: the picture resized to `retain` times the tokens (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
+    "Control: the picture resized to `retain` times the tokens or to `tokens` (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
     shortens:ClassVar[bool] = True
     takes_survivors:ClassVar[bool] = False # it makes other pixels
@@ -55,19 +55,20 @@ class Downsample(Method):
         side:int, # a merge window is side x side patches
     ) -> tuple: # (frames, rows, columns) of patches of the smaller item
         "The grid that an item is resized to."
-        rows, columns = smaller_grid(grid[1] // side, grid[2] // side, self.retain)
+        rows, columns = grid[1] // side, grid[2] // side # of merge windows
+        rows, columns = smaller_grid(rows, columns, self.ratio(grid[0] * rows * columns))
         return grid[0], rows * side, columns * side
     def token_counts(self, grid:tuple, tower) -> TokenCounts:
         "A smaller item from the first block on."
         return stock_counts(self.grid(grid, math.isqrt(tower.cell)), tower)
     def check(self, tower): "Nothing can be wrong: no block is named."
-    def start(self, tower, items): return None if self.retain == 1 else Resized(self, tower, items)
+    def start(self, tower, items): return None if self.is_stock else Resized(self, tower, items)
 
 # %% ../../nbs/18_downsample.ipynb #pass
 class Resized(TowerPass):
     "A pass over smaller pictures."
     def __init__(self, method:Downsample, tower, items):
-        self.grids = tuple(method.grid(grid, tower.side) for grid in items.grids)
+        self.grids = tuple(method.of(i).grid(grid, tower.side) for i, grid in enumerate(items.grids))
         super().__init__(method, tower, items, [math.prod(grid) + items.fixed for grid in self.grids])
 
     def enter(self, args:tuple, kwargs:dict):

@@ -44,4 +44,4 @@ class FastV(LanguageMethod):
         place = torch.arange(view.valid.shape[1], device=view.valid.device)
         last = torch.where(view.valid, place, -1).amax(1, keepdim=True)
         row = attention_row(queries_below(view, last)[:, 0], keys_below(view), view.valid)
-        return best(row, view.visual, view.count)
+        return best(row, view.visual, view.count, view.items)

@@ -78,6 +78,7 @@ class PixelPrune(Method):
     tau:float = 0. # largest difference of a pixel that counts as none, from 0 to 1; levels of 8 bits are 0.0039 apart
     std:str = "clip" # for `tau` above 0, what the processor divided pixels by: one of STDS
     retain:ClassVar[None] = None
+    tokens:ClassVar[None] = None
     name:ClassVar[str] = "pixelprune"
     stage:ClassVar[str] = "pixels"
     where:ClassVar[str] = "before the tower"
@@ -177,6 +178,8 @@ class SurvivorPass(TowerPass):
     def begin(self, tower, left:Items):
         "The pass inside, over the items `left`; None where every window stays and nothing else prunes."
         self.inside, self.layer = self.vision.start(tower, left) if self.vision else None, None
+        spares_all = self.inside is not None and self.vision.tokens is not None and self.inside.counts == left.sizes
+        if spares_all: self.inside = None
         if self.inside is not None: self.layer = self.inside.layer
         elif not self.whole: self.inside = TowerPass(self.method, tower, left, left.sizes, tower.depth)
         if self.inside is None: return
@@ -206,7 +209,8 @@ class PixelPass(SurvivorPass):
         self.resegment(index, kwargs)
         self.states = self.inside.block(index, self.states, run, self.some)
         if index != self.tower.depth - 1 and index not in self.taps: return self.states
-        return self.tower.close(self.states, *self.final())
+        all_left = len(self.states) == self.inside.items.total # also at a tap in the middle of a pass
+        return self.tower.close(self.states, *((self.cut, self.windows) if all_left else self.final()))
 
     def final(self) -> tuple: # a `TokenSplit` of all items, and the merge windows of what leaves the tower
         "What is left in the end, counted over the full grids."

@@ -38,7 +38,7 @@ class RandomLLM(LanguageMethod):
         super().__post_init__()
         check_integer("seed", self.seed, 0)
     def choose(self, view:View)->Tensor: # (B, C) True at visual tokens that stay
-        return best(random_scores(view.visual, self.seed), view.visual, view.count)
+        return best(random_scores(view.visual, self.seed), view.visual, view.count, view.items)
 
 # %% ../../nbs/15_random.ipynb #vit
 @dataclass(frozen=True)

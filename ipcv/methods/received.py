@@ -18,7 +18,7 @@ from ..errors import bad_field
 from ..families.base import TowerPass
 from ..hooks import span
 from ..ops.merging import windows_of
-from ..tokens import Items, TokenSplit, alike, kept_cells, numbers, offsets, rows
+from ..tokens import Items, TokenSplit, alike, numbers, offsets, rows
 from .base import Method
 
 # %% ../../nbs/09_received.ipynb #received
@@ -89,13 +89,13 @@ class AttentionConfig(Method):
 
     def count(self, n:int, tower) -> int: # whole merge windows
         "Patches of an item that are left, of n."
-        return kept_cells(n, self.retain, tower.cell)
+        return self.keeps(n, tower.cell, whole=True)
     def extra(self, n:int, left:int, tower) -> float:
         "FLOPs of choosing `left` of n patches beside reading attention."
         return 0.
     def token_counts(self, grid:tuple, tower) -> TokenCounts:
         "All tokens in all blocks; queries, keys and logits of the blocks that are read again (as without class token)."
-        if self.retain == 1: return stock_counts(grid, tower)
+        if self.is_stock: return stock_counts(grid, tower)
         n, wide = math.prod(grid), tower.heads * tower.head
         k, blocks = self.count(n, tower), len(self.blocks(tower))
         reading = blocks * (4. * n * tower.width * wide + 2. * n * n / grid[0] * wide)
@@ -108,7 +108,7 @@ class AttentionMethod(AttentionConfig):
 
     def start(self, tower, items:Items): # a `TowerPass`, or None for the stock tower
         "Called once per pass of the tower."
-        return None if self.retain == 1 else ReceivedPass(self, tower, items)
+        return None if self.is_stock else ReceivedPass(self, tower, items)
     def metric(self, keys:Tensor) -> Tensor|None: # (N, H, d) -> (N, ...) what windows are compared by; None: nothing
         "Called with the keys of the block that was read last."
         return None
@@ -123,7 +123,7 @@ class AttentionMethod(AttentionConfig):
 class ReadingPass(TowerPass):
     "A pass that reads attention on its way."
     def __init__(self, method:AttentionMethod, tower, items:Items):
-        counts = [method.count(n, tower) + items.fixed for n in items.patches]
+        counts = [method.of(i).count(n, tower) + items.fixed for i, n in enumerate(items.patches)]
         super().__init__(method, tower, items, counts, tower.used_depth)
         self.reads, self.seen, self.keys = list(method.blocks(tower).values()), {}, None
 
@@ -173,5 +173,5 @@ class ReceivedPass(ReadingPass):
         order = mask.sort(descending=True, stable=True).indices # the kept ones first, without waiting for the device
         kept = sum(self.counts)
         self.cut = TokenSplit(items, self.counts, order[:kept], order[kept:])
-        self.cells = windows_of(self.cut.patches, cell)
+        self.cells = windows_of(self.tower.reading(self.cut), cell)
         return self.cut.kept(states)

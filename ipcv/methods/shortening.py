@@ -19,7 +19,7 @@ from ..families.base import TowerPass
 from ..hooks import span
 from .base import Method, check_block, check_choice, check_integer, check_switch
 from ..ops.merging import JOINS, constant, even_square, match, proportional, steep, steep_to_square, widening, windows_of
-from ..tokens import Items, TokenSplit, alike, kept_cells, numbers, offsets, rows
+from ..tokens import Items, TokenSplit, alike, numbers, offsets, rows
 
 # %% ../../nbs/09_shortening.ipynb #base
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ShorteningMethod(Method):
 
     def start(self, tower, items:Items): # a `TowerPass`, or None for the stock tower
         "Called once per pass of the tower."
-        return None if self.retain == 1 else self.tower_pass(tower, items)
+        return None if self.is_stock else self.tower_pass(tower, items)
 
     @abstractmethod
     def tower_pass(self, tower, items:Items) -> TowerPass:
@@ -52,7 +52,7 @@ class ShorteningMethod(Method):
         tower, # the adapter, or the tower's dimensions
     ) -> int: # whole merge windows
         "Patches of an item that are left."
-        return self.in_windows(kept_cells(n, self.retain, tower.cell), tower)
+        return self.in_windows(self.keeps(n, tower.cell, whole=True), tower)
 
     def in_windows(self, n:float, tower) -> int:
         "n patches, or with `parity` the largest even square with so many, where the tower's merger takes a grid."
@@ -64,7 +64,7 @@ class ShorteningMethod(Method):
 
     def token_counts(self, grid:tuple, tower) -> TokenCounts:
         "What an item of this grid costs where tokens are dropped before one block."
-        if self.retain == 1: return stock_counts(grid, tower)
+        if self.is_stock: return stock_counts(grid, tower)
         n = math.prod(grid)
         k = self.count(n, tower)
         blocks = ((n, n, n),) * self.prune_layer + ((k, k, k),) * (tower.depth - self.prune_layer)
@@ -84,7 +84,7 @@ class ShorteningPass(TowerPass):
     "Base of passes that end with fewer tokens."
     def place_survivors(self):
         "Which merge windows the language model keeps: that of the first of four survivors; with `parity` the first ones."
-        if not self.method.parity: self.cells = windows_of(self.cut.patches, self.tower.cell)
+        if not self.method.parity: self.cells = windows_of(self.tower.reading(self.cut), self.tower.cell)
 
     def regroup(self, states:Tensor, orders:list) -> Tensor: # (K, D) -> (K, D)
         "The patches of each item in this order (None: as they are), in squares where the merger takes a grid."
@@ -113,7 +113,7 @@ class Once(ShorteningPass):
         tower, # the adapter
         items:Items, # what the pass holds
     ):
-        counts = [method.count(n, tower) + items.fixed for n in items.patches]
+        counts = [method.of(i).count(n, tower) + items.fixed for i, n in enumerate(items.patches)]
         super().__init__(method, tower, items, counts, method.prune_layer)
 
     def remove_tokens(self, states:Tensor, kwargs:dict) -> Tensor: # (N, D) -> (K, D)
@@ -151,16 +151,16 @@ class MergeSteps(ShorteningPass):
     def merge_step(self, step:int, states:Tensor, metric:Tensor, kwargs:dict) -> Tensor:
         "Merge the tokens of every item by their mean keys: (K, D), (K, d) -> (fewer, D)."
         pairs, fixed = tuple(plan[step] for plan in self.plans), self.items.fixed
-        starts, found, stay = offsets(self.cut.counts), [], []
-        for (n, m), members in alike(self.cut.counts, pairs):
+        starts, found, stay = offsets(self.cut.counts), {}, []
+        for (n, m, how), members in alike(self.cut.counts, pairs, self.operations[step]):
             place = rows([starts[i] for i in members], n, states.device) # (G, n) in spatial order
             if m:
                 source, target, rest = self.match_items(place[:, fixed:], metric, m, members)
-                found.append((source.flatten(), target.flatten()))
+                found.setdefault(how, []).append((source.flatten(), target.flatten()))
                 place = torch.cat([place[:, :fixed], rest], 1) if fixed else rest
             stay.append(place.flatten())
-        source, target = (torch.cat(places) for places in zip(*found))
-        states = JOINS[self.operations[step]](states, self.size, source, target)
+        source, target = (torch.cat([pair[side] for own in found.values() for pair in own]) for side in (0, 1))
+        for how, own in found.items(): states = JOINS[how](states, self.size, *map(torch.cat, zip(*own)))
         self.size = self.size.index_add(0, target, self.size[source])
         counts = tuple(n - m for n, m in zip(self.cut.counts, pairs))
         return self.drop_sources(step, states, source, target, torch.cat(stay).sort().values, counts, kwargs)
@@ -200,7 +200,7 @@ class Merging(MergeSteps):
         tower, # the adapter
         items:Items, # what the pass holds
         plans:list, # of each item: pairs to merge in each block from `prune_layer` on
-        operations:list, # of each of these blocks: a name in JOINS
+        operations:list, # of each of these blocks, and there of each item: a name in JOINS
         sized:bool, # proportional attention?
     ):
         counts = [n - sum(plan) for n, plan in zip(items.sizes, plans)]
@@ -232,6 +232,10 @@ class Merging(MergeSteps):
             with span("selection"): states = self.merge_step(step, states, keys[0].float().mean(1), kwargs)
         return view.mlp(states)
 
+    def at_tap(self) -> Tensor: # (N, D)
+        "In the middle of a pass: every token has the state of the one that it was merged into."
+        return self.cut.scatter_back(self.states, self.states.index_select(0, self.donors[:, 0]))
+
     def restore(self, states:Tensor) -> Tensor: # (K, D) -> (K, D)
         "Survivors in the order in which the merger takes them: spatial, or with `parity` the authors'."
         self.place_survivors()
@@ -254,11 +258,14 @@ class MergingConfig(ShorteningMethod):
     def proportional(self) -> bool: return self.sized and not self.parity
 
     def check(self, tower):
-        "Raises `ConfigError` if the tower lacks `prune_layer`, or its blocks cannot merge down to `retain`."
+        """Raises `ConfigError` if the tower lacks `prune_layer`, or its blocks cannot merge down to `retain`. A budget
+        is met as nearly as they can."""
         super().check(tower)
+        if self.parity and getattr(tower, "whole_grid", False):
+            raise bad_field("parity", True, "False for a tower that needs each merge window in its place")
         share, most = (.8, "a fifth") if self.is_steep else (.5, "half")
         least = share ** (tower.used_depth - self.prune_layer)
-        if self.retain < least:
+        if self.tokens is None and self.retain < least:
             where = f"from block {self.prune_layer} on in a tower of {tower.used_depth} blocks"
             raise bad_field("retain", self.retain, f"at least {least:.3g} {where}: a block merges {most} of the tokens at most")
 
@@ -271,10 +278,11 @@ class MergingConfig(ShorteningMethod):
         return self.pairs(n, blocks, tower) + [0] * (tower.depth - tower.used_depth)
 
     def pairs(self, n:int, blocks:int, tower) -> list: # as `plan`, for the blocks that may merge
-        if self.parity and not tower.compact_merger: return steep_to_square(n, self.retain, blocks, tower.cell)
-        if self.is_steep: return steep(n, self.retain, blocks, tower.cell)
+        share = self.ratio(n, tower.cell)
+        if self.parity and not tower.compact_merger: return steep_to_square(n, share, blocks, tower.cell)
+        if self.is_steep: return steep(n, share, blocks, tower.cell)
         reachable = -(-n // (2 ** blocks * tower.cell)) * tower.cell # as few as halving in every block leaves
-        return constant(n, max(reachable, kept_cells(n, self.retain, tower.cell)), blocks)
+        return constant(n, max(reachable, self.keeps(n, tower.cell, whole=True)), blocks)
 
 # %% ../../nbs/09_shortening.ipynb #mbase-pass
 class MergingMethod(MergingConfig):
@@ -287,13 +295,19 @@ class MergingMethod(MergingConfig):
         "What becomes of a pair in each block."
 
     def tower_pass(self, tower, items:Items) -> Merging:
-        blocks, plans = tower.used_depth - self.prune_layer, [self.plan(n, tower) for n in items.patches]
-        steps = math.ceil(math.log(self.retain) / math.log(.8) - 1e-9) if self.is_steep else blocks
-        return Merging(self, tower, items, plans, self.operations(steps, blocks), self.proportional)
+        own = [(self.of(i), n) for i, n in enumerate(items.patches)]
+        blocks, plans = tower.used_depth - self.prune_layer, [method.plan(n, tower) for method, n in own]
+        operations = [method.operations(method.steps(n, blocks, tower), blocks) for method, n in own]
+        return Merging(self, tower, items, plans, list(zip(*operations)), self.proportional)
+
+    def steps(self, n:int, blocks:int, tower) -> int:
+        "Blocks that merge n patches by the schedule: all, or with the steep one until the fraction is reached."
+        if not self.is_steep: return blocks
+        return math.ceil(math.log(self.ratio(n, tower.cell)) / math.log(.8) - 1e-9)
 
     def token_counts(self, grid:tuple, tower) -> TokenCounts:
         "Tokens are merged between attention and MLP. Matching compares half of the tokens with the other half."
-        if self.retain == 1: return stock_counts(grid, tower)
+        if self.is_stock: return stock_counts(grid, tower)
         n, extra = math.prod(grid), 0.
         blocks = [(n, n, n)] * self.prune_layer
         for m in self.plan(n, tower):

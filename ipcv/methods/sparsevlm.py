@@ -11,8 +11,8 @@ from typing import ClassVar
 import numpy as np, torch
 from torch import Tensor
 from ..tokens import alike, kept_count
-from .base import check_choice, check_switch, is_number
-from .language import StagedMethod, keys_below, queries_below
+from .base import check_choice, check_nominal, check_switch, is_number
+from .language import StagedMethod, keys_below, queries_below, ranked
 from ..language.drop import View
 from ..errors import bad_field
 
@@ -116,7 +116,7 @@ def recycled(
     "Keep the k most relevant tokens of each sample and cluster the next m into c means."
     put = lambda numbers: torch.tensor(numbers).to(scores.device, non_blocking=True)[:, None]
     (ks, ms, cs), rank = zip(*plans), torch.arange(scores.shape[1], device=scores.device)
-    order = scores.masked_fill(~view.visual, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    order = ranked(scores, view.visual, view.items)
     k, states = put(ks), view.states.clone()
     kept = torch.zeros_like(view.visual).scatter(1, order, rank < k)
     for (m, c), members in alike(ms, cs):
@@ -149,17 +149,19 @@ class SparseVLM(StagedMethod):
         if not is_number(self.recycle) or not 0 <= self.recycle <= 1:
             raise bad_field("recycle", self.recycle, "a number with 0 <= recycle <= 1")
         check_switch("parity", self.parity)
-        if self.parity and not (.05 <= self.retain <= .35 or self.retain == 1):
+        if self.parity: check_nominal(self)
+        if self.parity and not (.05 <= self.retain <= .35 or self.is_stock):
             raise bad_field("retain", self.retain, "between 0.05 and 0.35, or 1, with parity=True")
 
     def plans(self, n:int)->list:
         "(k, m, c) at each stage, for a sample of n visual tokens: kept as they are, clustered, clusters."
         found, remaining = [], n
-        first = np.interp(self.retain, list(RATIOS), list(RATIOS.values()))
+        share = self.ratio(n)
+        first = np.interp(share, list(RATIOS), list(RATIOS.values()))
         for stage in range(3):
             if self.parity: found.append(parity_plan(remaining, .5 if stage else first))
             else:
-                target = min(remaining, kept_count(n, self.retain ** ((stage + 1) / 3)))
+                target = min(remaining, kept_count(n, share ** ((stage + 1) / 3)))
                 found.append(plan(remaining, target, self.recycle))
             k, m, c = found[-1]
             remaining = k + c
@@ -167,7 +169,7 @@ class SparseVLM(StagedMethod):
 
     def kept_per_stage(self, n:int)->tuple:
         "How many of n visual tokens stay before each of the three layers, cluster means included."
-        return (n, n, n) if self.retain == 1 else tuple(k + c for k, m, c in self.plans(n))
+        return (n, n, n) if self.is_stock else tuple(k + c for k, m, c in self.plans(n))
 
     def choosing(self, n, text, behind, stack)->float:
         """FLOPs of the choice: the votes once; at each stage keys, queries and logits of the text behind the visual
@@ -183,10 +185,14 @@ class SparseVLM(StagedMethod):
 
     def choose(self, view:View):
         "(B, C) True at what stays, and (B, C, H) states with the cluster means in their places."
-        if self.retain == 1: return view.visual
+        if self.is_stock: return view.visual
         if not view.notes: view.notes["raters"] = begin(view, self._chosen)
         raters, (B, C) = view.notes["raters"], view.visual.shape
         rows = torch.arange(C - raters.shape[1], C, device=view.visual.device).expand(B, -1)
         scores = relevance(queries_below(view, rows), keys_below(view), view.valid, raters)
         stage = self.layers.index(view.index)
-        return recycled(view, scores, [self.plans(n)[stage] for n in view.n_visual])
+        own = view.methods or (self,) * len(view.n_visual)
+        found = [method.plans(n)[stage] for method, n in zip(own, view.n_visual)]
+        if view.items is not None: # recycle only where each item keeps a token of its own
+            found = [(k, m, c) if k >= i else (k + c, 0, 0) for (k, m, c), i in zip(found, view.n_items)]
+        return recycled(view, scores, found)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from .base import check_choice, check_switch
+from .base import check_choice, check_nominal, check_switch
 from ..tokens import kept_count
 from .language import StagedMethod, best
 from ..language.drop import View
@@ -56,12 +56,13 @@ class V2Drop(StagedMethod):
         super().__post_init__()
         check_choice("metric", self.metric, ("l2", "cosine"))
         check_switch("parity", self.parity)
-        if self.parity and self.retain < 1: stage_ratio(self.retain)
+        if self.parity: check_nominal(self)
+        if self.parity and not self.is_stock: stage_ratio(self.retain)
 
     def kept_per_stage(self, n:int)->tuple:
         "How many of n visual tokens stay before each of the three layers."
-        if self.retain == 1: return n, n, n
-        if not self.parity: return tuple(min(n, kept_count(n, self.retain ** (s / 3))) for s in (1, 2, 3))
+        if self.is_stock: return n, n, n
+        if not self.parity: return tuple(min(n, kept_count(n, self.ratio(n) ** (s / 3))) for s in (1, 2, 3))
         share = 1 - stage_ratio(self.retain)
         first = min(n, max(1, int(n * share)))
         return first, min(first, max(1, int(first * share))), min(n, 1)
@@ -72,6 +73,6 @@ class V2Drop(StagedMethod):
 
     def choose(self, view:View)->Tensor:
         "(B, C) True at the visual tokens that the layer below changed most."
-        if self.retain == 1: return view.visual
+        if self.is_stock: return view.visual
         metric = "cosine" if self.parity else self.metric
-        return best(variation(view.states, view.before, metric), view.visual, view.count)
+        return best(variation(view.states, view.before, metric), view.visual, view.count, view.items)

@@ -109,6 +109,7 @@ class ThreadState(local):
     "Where a thread is at the moment."
     tower_pass = None # the pass through the tower
     modality = None   # which features are being made
+    grids = None      # of their items, where the tower is handed others
     seen = None       # the latest `PassRecord`
     given = None      # modality -> items of features that were made before this pass, as `FeatureLedger` knows them
     stays = ()        # what the language model keeps of the items that the tower ran last, if not all
@@ -138,11 +139,13 @@ def record_items(
 def by_item(
     marks:Tensor, # (B, T) True at the visual tokens of one modality
     left:Tensor,  # (B, T) True at what stays
+    numbers=None, # (B, T) of the item of each visual token, where an item may be several runs
 ): # yields (n,) per item, in reading order: which of its tokens stay
-    "Cut a batch into its items: runs of visual tokens."
-    for row, stays in zip(marks.cpu(), left.cpu()):
+    "Cut a batch into its items: runs of visual tokens, or by their numbers."
+    places = torch.arange(marks.shape[1]).expand_as(marks)
+    for row, stays, number in zip(marks.cpu(), left.cpu(), places if numbers is None else numbers.cpu()):
         place = row.nonzero().flatten()
-        starts = (place.diff() > 1).nonzero().flatten() + 1
+        starts = (number[place].diff() > (numbers is None)).nonzero().flatten() + 1
         for run in place.tensor_split(starts):
             if len(run): yield stays[run]
 
@@ -169,7 +172,7 @@ def record_language(run, decoder_pass, prompt):
     everywhere = torch.ones_like(decoder_pass.columns, dtype=torch.bool)
     left = put_back(everywhere, decoder_pass.columns, decoder_pass.length)
     for modality in prompt.modalities:
-        items = list(by_item(decoder_pass.marks[modality], left))
+        items = list(by_item(decoder_pass.marks[modality], left, decoder_pass.numbers))
         grids = merged_grids(run, prompt.grids.get(modality), items)
         given = (run._now.given or record.left).get(modality)
         for i, (grid, stays) in enumerate(zip(grids, items)):

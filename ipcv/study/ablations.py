@@ -56,7 +56,7 @@ class Variant(IPCV):
         return super().matches or self.as_layers > 0 and self.attention != "rebuilt"
     def start(self, tower, items):
         "The pass of one call of the tower; None where nothing is removed."
-        return None if self.retain == 1 else VariantPass(self, tower, items)
+        return None if self.is_stock else VariantPass(self, tower, items)
 
 # %% ../../nbs/50_ablations.ipynb #trip
 class VariantPass(IPCVPass):
@@ -69,7 +69,7 @@ class VariantPass(IPCVPass):
     def near(self) -> Tensor: # (R, k)
         "Neighbours by the method's `metric`; their shares are kept for `rebuilt`."
         kept, removed = METRICS[self.method.metric](self, self.h_prune, self.removed)
-        found = donors(self.cut, kept, removed, self.method.k, shared=self.method.parity)
+        found = donors(self.cut, kept, removed, self.method.k, self.method.parity, self.method.by_frame)
         self.share = shares(self.method.weights, kept, removed, found)
         return found
 
