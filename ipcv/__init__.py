@@ -7,7 +7,8 @@ from ._moved import install as _keep_old_names
 _HOME = {  # public name -> module that defines it
     "compress": "runtime.compress", "Compression": "runtime.compress", "parse": "methods.text",
     "IPCV": "methods.ipcv", "DARTViT": "methods.dart", "ToMe": "methods.tome", "ToFu": "methods.tofu",
-    "RandomViT": "methods.random", "Downsample": "methods.downsample",
+    "RandomViT": "methods.random", "Downsample": "methods.downsample", "PixelPrune": "methods.pixelprune",
+    "VisionZip": "methods.visionzip", "HiPrune": "methods.hiprune", "PruMerge": "methods.prumerge",
     "DART": "methods.dart", "FastV": "methods.fastv", "V2Drop": "methods.v2drop", "SparseVLM": "methods.sparsevlm",
     "RandomLLM": "methods.random",
     "DivPrune": "methods.divprune", "EVS": "methods.evs", "VidCom2": "methods.vidcom2", "CDPruner": "methods.cdpruner",

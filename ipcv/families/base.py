@@ -182,6 +182,7 @@ class TowerLayout:
     whole_grid:ClassVar[bool] = False # must all merge windows be there behind the blocks, for others than the merger?
     merged:ClassVar[tuple] = ("pooler_output",) # outputs of the tower with a row for each merge window, or lists of them
     fixed:ClassVar[int] = 0 # tokens in front of each item that are always kept
+    equal_items:ClassVar[bool] = False # must all items keep equally many tokens?
 
     def __init__(self,
         model:nn.Module, # the model below the head: has the methods of `entrances`
@@ -248,7 +249,6 @@ class TowerLayout:
     def positions(self, grid) -> Tensor:
         "(N, 3) frame, row and column of each patch."
         return positions(grid, self.side)
-
 
 # %% ../../nbs/05_adapter.ipynb #adapter-pass
 class VisionTower(TowerLayout):
@@ -384,6 +384,7 @@ class TileTower(VisionTower):
     Inside a pass the patches of a tile are listed one merge window after the other. Attention does not depend on the
     order, since positions were added before the first block."""
     argument:ClassVar[str] = "pixel_values" # of the tower's forward: (B, C, height, width)
+    equal_items = True
 
     def tile_pixels(self, args, kwargs) -> Tensor: return kwargs[self.argument] if self.argument in kwargs else args[0]
     def patch_size(self) -> tuple:
@@ -451,6 +452,8 @@ class TowerPass:
     donors = None # after the pass: (R, k) of each removed token, the kept ones that it was rebuilt from
     cells = None # with fewer tokens: merge windows that the language model keeps, numbered over all items
     finished = False # did the last block run?
+    entered = None # of each item: patches that a method of the pixels stage let into block 0; None: all
+    inside = None # the pass of the vision method over these patches
     before = states = None # what went into the block before `layer`; the kept states, (K, D)
 
     def __init__(self,

@@ -48,7 +48,9 @@ def labelled(methods, compiled:bool=False) -> dict: # label -> methods
     again = {label + COMPILED: found for label, found in chosen.items() if compiled and capturable(found)}
     return chosen | again
 
-def capturable(methods:tuple) -> bool: return any(m.stage == "vision" and m.graph_capturable for m in methods)
+def capturable(methods:tuple) -> bool:
+    in_tower = [m for m in methods if m.stage != "language"]
+    return bool(in_tower) and all(m.graph_capturable for m in in_tower)
 
 # %% ../../nbs/23_bench.ipynb #prompts
 def picture_prompts(network, processor, images:list) -> tuple: # inputs of `generate`, grids, number of prompts
@@ -79,6 +81,7 @@ def with_flops(
 ) -> pd.DataFrame: # the table with TFLOPs, and FLOPs and time of the vision side relative to stock
     "Add true FLOPs to a table of times."
     def flops(label, stages=None):
+        if any(m.ratio_from_content for m in chosen[label]): return float("nan") # the pictures decide
         total = 0.
         for grids, text, batch in prompts:
             counts = true_counts(network, chosen[label], grids, text, None, new_tokens, batch)

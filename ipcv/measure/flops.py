@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'given_shapes', 'left_in_layers',
-           'choice_flops', 'language_flops', 'true_counts', 'check_grids']
+           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'survivor_counts', 'given_shapes',
+           'left_in_layers', 'choice_flops', 'language_flops', 'true_counts', 'check_kept', 'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -40,8 +40,8 @@ def block_flops(dims:TransformerDims, queries, keys, mlp, segments=1) -> float:
 def stage_methods(
     methods, # text, a method, or several
     size:ModelSizes=None, # of the model that they have to fit, where given
-) -> tuple: # (vision method, language method), None where there is none
-    "At most one method of each stage. Raises `ConfigError`."
+) -> tuple: # (method of the pixels stage, vision method, language method), None where there is none
+    "At most one method of each stage. Raises `ConfigError`, and `UnsupportedModelError` for pixels of tiles."
     given = [methods] if isinstance(methods, (str, Method)) else methods
     allowed = "text such as 'ipcv:retain=0.35', a method, or several"
     if not isinstance(given, (tuple, list)): raise bad_field("methods", methods, allowed)
@@ -51,10 +51,12 @@ def stage_methods(
         if not isinstance(method, Method): raise bad_field("methods", method, allowed)
     check_stages(tuple(found))
     by_stage = {method.stage: method for method in found}
-    vision, language = by_stage.get("vision"), by_stage.get("language")
+    pixels, vision, language = (by_stage.get(stage) for stage in ("pixels", "vision", "language"))
+    if size and size.tiles and pixels:
+        raise UnsupportedModelError(f"{pixels}: tiles keep equally many tokens each, so their pixels cannot decide")
     if size and vision: vision.check(size.tower)
     if size and language: language.fits(size.text.depth)
-    return vision, language
+    return pixels, vision, language
 
 def config_of(name):
     "The embedded configuration of that name; anything but a name stays as it is. Raises `ConfigError`."
@@ -126,7 +128,8 @@ def reference_counts(
 
     16 D^2 for a vision MLP, all widths full, one attention over all pictures. Raises `ConfigError`, `UnsupportedModelError`."""
     size = model_sizes(config_of(config_name))
-    vision, language = nominal(methods, size)
+    pixels, vision, language = nominal(methods, size)
+    if pixels: raise bad_field("methods", methods, f"without {pixels.name}, whose cost depends on the pictures")
     if size.tiles and (vision or language):
         raise UnsupportedModelError(f"methods={shown(methods)}: the paper counts them for one family only; allowed here: 'vanilla'")
     check_counts(n_visual=(n_visual, 1), n_text=(n_text, 0), spread=(spread, 0))
@@ -199,6 +202,17 @@ def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
         flops["merger"] += merged // tower.cell * 2. * sum(a * b for a, b in size.merger)
     return flops
 
+# %% ../../nbs/20_flops.ipynb #true-survivors
+def survivor_counts(vision, grids, size:ModelSizes, kept) -> list: # as `item_counts`, which see
+    "The same where a method of the pixels stage let `kept` patches of each item into block 0."
+    side, flat = math.isqrt(size.tower.cell), []
+    for i, n in enumerate(kept):
+        line = 1, side, n // side
+        counts = vision.of(i).token_counts(line, size.tower) if vision else stock_counts(line, size.tower)
+        flat.append(replace(counts, segments=grids[i][0]))
+    if not size.tower.window: return flat
+    return [replace(own, windows=attention_windows(grid, size.tower.window, own)) for grid, own in zip(grids, flat)]
+
 # %% ../../nbs/20_flops.ipynb #given-shapes
 def given_shapes(
     items:list, # `TokenCounts` of a prompt
@@ -264,24 +278,39 @@ def true_counts(
     new_tokens:int=1, # answer's length; the first one comes with the prefill
     batch:int=1, # prompts
     bytes_each:int=2, # of a number in the cache
+    kept=None, # with a method of the pixels stage: patches of each item that it kept, as the report says
 ) -> Counts:
     "FLOPs and cache of a batch of equal prompts, stage by stage. Raises `ConfigError`, `UnsupportedModelError`."
     size = model_sizes(config_of(config))
-    vision, language = stage_methods(methods, size)
+    pixels, vision, language = stage_methods(methods, size)
     check_counts(text=(text, 0), new_tokens=(new_tokens, 1), batch=(batch, 1))
     check_grids(grids, math.isqrt(size.tower.cell))
+    check_kept(pixels, kept, grids, size.tower.cell)
     if behind is None: behind = max(0, text - 15)
     if not 0 <= behind <= text: raise bad_field("behind", behind, f"between 0 and text, {text}")
-    items = item_counts(vision, grids, size)
+    items = item_counts(vision, grids, size) if kept is None else survivor_counts(vision, grids, size, kept)
     patches, left = sum(map(math.prod, grids)), sum(item.tokens_out for item in items)
     shapes = given_shapes(items, grids, size)
     each = language_items(items, grids, size)
     visual, language = sum(each), language and language.of_sample(each)
     flops, layers = language_flops(language, shapes, text, behind, new_tokens, size)
     flops = tower_flops(items, size) | flops
+    if pixels: # all patches are embedded, and compared
+        flops["patches"] = 2. * patches * size.patch * size.tower.width
+        if size.tower.whole_grid: flops["merger"] *= patches / sum(kept)
+        flops["selection"] += pixels.extra(patches, size.patch)
     cache = sum(layers) * 2. * size.text.kv_heads * size.text.head * bytes_each
     flops = {stage: batch * f for stage, f in flops.items()}
     return Counts(flops, tuple(layers), batch * cache, (batch * patches, batch * left, batch * visual))
+
+def check_kept(pixels, kept, grids, cell:int):
+    "Raise `ConfigError` unless patches kept are given where the picture decides about them, and fit it."
+    if pixels is None and kept is None: return
+    if pixels: allowed = f"given for each item with {pixels.name}, whose cost depends on the pictures"
+    else: allowed = "left out, without a method of the pixels stage"
+    if pixels is None or kept is None or len(kept) != len(grids): raise bad_field("kept", kept, allowed)
+    for n, grid in zip(kept, grids):
+        if not 0 < n <= math.prod(grid) or n % cell: raise bad_field("kept", n, f"whole merge windows of {grid}")
 
 def check_grids(grids, side:int): # a merge window is side x side patches
     "Raise `ConfigError` unless these are grids of whole merge windows."

@@ -84,12 +84,14 @@ class Method(Share):
     stays: `retain=1` must leave the stock model, bit for bit; a plain `tokens` is capped at the size of an item; a list
     must fit the items of a prompt. Raises `ConfigError` on a bad field."""
     name:ClassVar[str] = "method" # as written in text
-    stage:ClassVar[str] = "vision" # "vision" or "language"
+    stage:ClassVar[str] = "vision" # "pixels", "vision" or "language"
     shortens:ClassVar[bool] = False # does the language model get fewer tokens than it has placeholders?
     where:ClassVar[str] = "inside the tower" # or "before the tower", "after the tower", "in the language model"
     only:ClassVar[str] = "" # what it prunes, if not everything; a run without any of that says so
     reads_attention:ClassVar[bool] = False # does the choice read rows of attention? They are computed beside the kernel
     graph_capturable:ClassVar[bool] = False # does a pass run the same operations for all items of the same grids, with no copy from the host and no random draw?
+    ratio_from_content:ClassVar[bool] = False # does the picture say how much is kept? Then there is no `retain`, and a run may keep everything
+    takes_survivors:ClassVar[bool] = True # vision stage: may a method of the pixels stage have removed tokens before block 0?
 
     def check_items(self,
         sizes, # of each item of a pass: visual tokens as the language model counts them

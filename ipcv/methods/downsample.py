@@ -49,6 +49,7 @@ class Downsample(Method):
     name:ClassVar[str] = "downsample"
     where:ClassVar[str] = "before the tower"
     shortens:ClassVar[bool] = True
+    takes_survivors:ClassVar[bool] = False # it makes other pixels
 
     def grid(self,
         grid:tuple, # (frames, rows, columns) of patches

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
            'check_list', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
-           'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'check_run', 'check_frames',
-           'compress', 'check_methods', 'check_compile']
+           'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'as_given', 'check_run',
+           'check_frames', 'compress', 'check_methods', 'joined', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
@@ -47,7 +47,9 @@ class Compression:
         self.model = tower.model if model is None else model
         self.tower, self.methods, self.tracing, self.memory, self.graphs = tower, methods, trace, memory, graphs
         by_stage = {method.stage: method for method in methods}
-        self.vision, self.language = by_stage.get("vision"), by_stage.get("language")
+        self.pixels, self.vision, self.language = (by_stage.get(stage) for stage in ("pixels", "vision", "language"))
+        self.in_tower = tuple(filter(None, (self.pixels, self.vision))) # in the order in which they act
+        self.shortens = any(method.shortens for method in self.in_tower)
         self.log, self.ledger, self._now = PruningLog(), FeatureLedger(), ThreadState()
         self._undo, self._inside = [], False
         self._names = list(inspect.signature(type(tower.model).forward).parameters)[1:] if tower else []
@@ -125,7 +127,7 @@ def install(run:Compression):
     try:
         if drop: run._undo.append(drop.install().remove)
         for owner, name, around in wrappers(run): run._undo.append(wrap(owner, name, around))
-        for attention in tower.attentions() if run.vision else (): run._undo.append(substitutable(attention))
+        for attention in tower.attentions() if run.in_tower else (): run._undo.append(substitutable(attention))
         if pruner: run._undo.append(pruner.install().remove)
     except BaseException:
         run._detach()
@@ -137,10 +139,9 @@ def after_tower(run:Compression) -> bool: # does the method of the language stag
 
 def before_layer_0(run:Compression): # a `PlaceholderPruner`, or None
     "What drops placeholders before decoder layer 0: those that the tower left empty, and those that a method after it does not choose."
-    shortens = run.vision is not None and run.vision.shortens
-    unfilled = (lambda: run._now.given or run._now.seen.left) if shortens else None
+    unfilled = (lambda: run._now.given or run._now.seen.left) if run.shortens else None
     if after_tower(run): return ItemPruner(run.model, run.language, unfilled, partial(record_choice, run))
-    return PlaceholderPruner(run.model, unfilled) if shortens else None
+    return PlaceholderPruner(run.model, unfilled) if run.shortens else None
 
 def wrappers(run:Compression): # yields (owner, name of a method, what goes around it)
     "What a handle wraps, from the outside inwards."
@@ -149,7 +150,7 @@ def wrappers(run:Compression): # yields (owner, name of a method, what goes arou
     yield tower.text, "forward", partial(beside, run)
     yield tower.module, "forward", partial(through_tower, run)
     for modality, name in tower.entrances.items(): yield tower.model, name, partial(entrance, run, modality)
-    if run.vision is None: return
+    if not run.in_tower: return
     for name in tower.packings: yield tower.model, name, partial(packing, run)
     for i, block in enumerate(tower.blocks): yield block, "forward", partial(through_block, run, i)
 
@@ -178,7 +179,8 @@ def whole_pass(run, previous, *args, **kwargs):
 
 def check_list(run, record, call:dict):
     "Raise `ConfigError` where a list of budgets of the vision method does not fit the items of each prompt."
-    seen = [row[4] // run.tower.cell for row in record.rows if row[0] == "vision"]
+    first = {method.stage for method in run.in_tower[:1]} # what came in is in its rows
+    seen = [row[4] // run.tower.cell for row in record.rows if row[0] in first]
     if seen and run.vision: run.vision.check_items(seen, batch=prompt_shape(call)[0])
 
 def check_places(run, call:dict):
@@ -198,7 +200,7 @@ def starts_sequence(call:dict) -> bool:
 def check_pass(run, record, before:int):
     "Raise `NothingPrunedError` where a method that should prune has not seen the items of a prompt."
     for method in run.methods:
-        rows = record.rows if method.stage == "vision" or run._now.step else record.rows[before:]
+        rows = record.rows if method in run.in_tower or run._now.step else record.rows[before:]
         if any(row[0] == method.stage for row in rows): continue
         raise NothingPrunedError(f"{method} pruned nothing: {ELSEWHERE}")
 
@@ -209,7 +211,7 @@ def open_pass(run, call:dict) -> PassRecord:
     Raises `NothingPrunedError` where the vision method did not make them."""
     now, brought = run._now, {m: out for m, out in (call.get("mm_encoder_outputs") or {}).items() if out is not None}
     found = {m: run.ledger.find(out.pooler_output) for m, out in brought.items()}
-    if run.vision and None in found.values(): raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
+    if run.in_tower and None in found.values(): raise NothingPrunedError(f"{joined(run.in_tower)} pruned nothing: {ELSEWHERE}")
     known = {m: f for m, f in found.items() if f is not None}
     now.given = {m: f.items for m, f in known.items()} or None
     records = [f.record for f in known.values()]
@@ -237,8 +239,8 @@ def check_embeddings(run, call:dict): # the `PassRecord` of the features in them
     marked = types is not None and types.shape == embeds.shape[:2]
     visual = types.flatten().to(embeds.device) > 0 if marked else found.known & found.items[0]
     if not bool(visual.any()): return None
-    if run.vision and not bool(found.known[visual].all()):
-        raise NothingPrunedError(f"{run.vision} pruned nothing: {ELSEWHERE}")
+    if run.in_tower and not bool(found.known[visual].all()):
+        raise NothingPrunedError(f"{joined(run.in_tower)} pruned nothing: {ELSEWHERE}")
     return found.record
 
 def beside(run, previous, *args, **kwargs):
@@ -257,8 +259,9 @@ def entrance(run, modality, previous, *args, **kwargs):
     if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
     now.modality, now.packed, now.grids = modality, [], run.tower.given_grids(modality, args, kwargs)
     now.groups = groups = run.tower.groups(modality, args, kwargs)
+    now.source = args[0] if args else next((x for name, x in kwargs.items() if name.startswith("pixel_values")), None)
     try: out = previous(*args, **kwargs)
-    finally: now.modality = now.grids = now.groups = None
+    finally: now.modality = now.grids = now.groups = now.source = None
     place = min(1, len(out) - 1)
     features = out[place] if isinstance(out, tuple) else out.pooler_output
     if now.stays and not run.tower.compact_merger:
@@ -283,20 +286,27 @@ def through_tower(run, previous, *args, **kwargs):
     now, items = run._now, run.tower.items(run._now.modality, args, kwargs)
     if now.grids is not None: items = run.tower.joined(items, now.grids)
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
+    if run.pixels: args, kwargs = as_given(run.tower, now.source, args, kwargs)
     out, results = (run_tower if run.memory is None else recall)(run, previous, args, kwargs, items)
     record = current(run)
-    if run.vision: record_items(run, record, items, results)
+    if run.in_tower: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]
     alone = now.modality is None # the tower was called by itself
     if alone and run.tower.compact_merger: run.ledger.add(out.pooler_output, record, now.stays)
     return out if as_dict else out.to_tuple()
+
+def as_given(tower, source, args, kwargs) -> tuple: # args, kwargs
+    "The tower's arguments with pixels as they were given to the model, before it cast them to its own dtype."
+    named, (patches, _) = tower.named(args, kwargs), tower.arguments
+    same = isinstance(source, Tensor) and source.shape == named[patches].shape
+    return ((), named | {patches: source.to(named[patches].device)}) if same else (args, kwargs)
 
 # %% ../../nbs/07_compress.ipynb #end
 def check_run(run:Compression):
     "Raise `NothingPrunedError` where a method kept every token of a run; warn where it could drop none."
     for method in run.methods:
         total = run.log.totals.get(method.stage)
-        if total is None or method.is_stock or method.stage in run.log.pruned: continue
+        if total is None or method.ratio_from_content or method.is_stock or method.stage in run.log.pruned: continue
         seen = f"{counted(total.items, 'item')}, {counted(total.tokens_in, 'token')} in, all kept"
         kept = f"{method} pruned nothing in the whole run: {seen}"
         if total.prunable:
@@ -355,11 +365,17 @@ def check_methods(methods:tuple):
         if isinstance(method, Method): continue
         raise bad_field("method", method, "a method such as IPCV(retain=0.35), or the result of parse(...)")
     check_stages(methods)
+    refusing = [method for method in methods if not method.takes_survivors]
+    if refusing and any(method.stage == "pixels" for method in methods):
+        reason = "takes whole pictures only, and the pixels stage has removed some of their tokens before"
+        raise ConfigError(f"{joined(methods)}: {refusing[0].name} {reason}; allowed is one of the two")
+
+def joined(methods) -> str: return " + ".join(map(str, methods))
 
 def check_compile(compile, methods:tuple):
     "Raise `ConfigError` unless the blocks can be captured."
     if not isinstance(compile, (bool, Graphs)): raise bad_field("compile", compile, "True, False or a Graphs")
-    vision = next((m for m in methods if m.stage == "vision"), None)
-    if compile is False or vision is not None and vision.graph_capturable: return
+    in_tower = [m for m in methods if m.stage != "language"]
+    if compile is False or in_tower and all(m.graph_capturable for m in in_tower): return
     reason = "only passes whose operations depend on the grids alone can be captured, those of IPCV without random scores"
-    raise bad_field("compile", compile, f"False with {vision or 'no vision method'}: {reason}")
+    raise bad_field("compile", compile, f"False with {joined(in_tower) or 'no vision method'}: {reason}")

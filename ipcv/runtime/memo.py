@@ -19,7 +19,8 @@ def recall(run, previous, args, kwargs, items) -> tuple: # as `run_tower`
     model = weakref.ref(run.tower.model)
     wanted = str(kwargs.get("output_hidden_states"))
     known = zip(items.modalities, items.grids, pixels)
-    keys = [(model, str(run.vision), wanted, modality, grid, x.dtype, digest(x)) for modality, grid, x in known]
+    methods = tuple(map(str, run.in_tower))
+    keys = [(model, methods, wanted, modality, grid, x.dtype, digest(x)) for modality, grid, x in known]
     new = [i for i, key in enumerate(keys) if key not in run.memory and keys.index(key) == i]
     if new:
         out, results = run_tower(run, previous, *run.tower.subset(args, kwargs, items, new), items.subset(new))

@@ -115,6 +115,7 @@ class ThreadState(local):
     seen = None       # the latest `PassRecord`
     given = None      # modality -> items of features that were made before this pass, as `FeatureLedger` knows them
     stays = ()        # what the language model keeps of the items that the tower ran last, if not all
+    source = None     # pixels as they were given to the model, while features are being made
     step = False      # a decoding step without a cache?
     inside = False    # in the model's forward?
     replay = None     # the `Replay` of a pass whose blocks run as one CUDA graph
@@ -128,10 +129,13 @@ def record_items(
 ):
     "Write down what became of each item in the tower."
     items, results = grouped(items, results, run._now.groups)
-    unit = run.tower.cell if run.vision.shortens else 1
+    cell = run.tower.cell
+    unit = cell if run.vision and run.vision.shortens else 1
     for modality, grid, size, result in zip(items.modalities, items.grids, items.patches, results):
-        shape = "x".join(map(str, grid))
-        record.add("vision", str(run.vision), modality, shape, size, result.count, result.layer, prunable=size > unit)
+        shape, left = "x".join(map(str, grid)), size if result.entered is None else result.entered
+        if run.pixels: record.add("pixels", str(run.pixels), modality, shape, size, left, 0, prunable=size > cell)
+        if run.vision:
+            record.add("vision", str(run.vision), modality, shape, left, result.count, result.layer, prunable=left > unit)
         if result.stays is not None: record.left[modality].append(result.stays)
 
 def grouped(items, results:list, groups) -> tuple: # items and results, fewer

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['run_tower', 'begin', 'through_block', 'asked_for', 'is_watched', 'capturable', 'Replay', 'ItemResult', 'collect',
-           'traces', 'fill', 'placeholders_left']
+           'traces', 'all_traces', 'fill', 'placeholders_left']
 
 # %% ../../nbs/07_tower.ipynb #imports
 import inspect
@@ -28,7 +28,7 @@ def run_tower(
 ) -> tuple: # the tower's output, and one `ItemResult` per item
     """One forward pass of the tower. Raises `NothingPrunedError` if the tower did not run its blocks in order, and
     `ConfigError` where a list of budgets does not fit the items."""
-    now, method = run._now, run.vision
+    now, method = run._now, run.pixels or run.vision
     tower_pass = begin(run, items) if method else None
     replay = Replay(items, run.tower.taps(kwargs)) if run.graphs and tower_pass and capturable(run, kwargs) else None
     outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
@@ -42,19 +42,20 @@ def run_tower(
     if tower_pass is None: return out, [ItemResult(n) for n in items.patches]
     if not tower_pass.finished:
         raise NothingPrunedError(f"{method} pruned nothing: the tower did not run its blocks one after the other")
-    if tower_pass.cut is not None and run.tracing:
-        for trace in traces(run.tower, tower_pass): run.log.add_trace(trace)
+    if run.tracing:
+        for trace in all_traces(run.tower, tower_pass): run.log.add_trace(trace)
     return collect(run, items, tower_pass, out)
 
 # %% ../../nbs/07_tower.ipynb #begin
 def begin(run, items): # a `TowerPass`, or None for the stock tower
-    "The pass of the vision method over these items. Raises `ConfigError` where a list of budgets does not fit them."
-    method, tower = run.vision, run.tower
+    "The pass of the tower's methods over these items. Raises `ConfigError` where a list of budgets does not fit them."
+    (first, *inner), tower = run.in_tower, run.tower
+    method = run.vision or first
     method.check_items([n // tower.cell for n in items.patches])
     if method.by_item and not tower.compact_merger and len(set(method.tokens)) > 1:
         raise bad_field("tokens", method.tokens, "one number for a family of tiles, which share a pass of equal sizes")
-    tower_pass = method.start(tower, items)
-    spares_all = tower_pass is not None and method.tokens is not None and tower_pass.counts == items.sizes
+    tower_pass = first.start(tower, items, *inner)
+    spares_all = tower_pass is not None and first.tokens is not None and tower_pass.counts == items.sizes
     return None if spares_all else tower_pass
 
 # %% ../../nbs/07_tower.ipynb #through-block
@@ -159,7 +160,7 @@ class Replay:
         tower_pass = run._now.tower_pass
         cut = TokenSplit(self.items, tower_pass.counts, indices["keep"], indices["remove"])
         return SimpleNamespace(cut=cut, donors=indices.get("donors"), cells=indices.get("cells"),
-            counts=tower_pass.counts, layer=tower_pass.layer, finished=True)
+            counts=tower_pass.counts, layer=tower_pass.layer, finished=True, entered=None, inside=None)
 
 # %% ../../nbs/07_tower.ipynb #collect
 @dataclass(frozen=True, eq=False)
@@ -168,6 +169,7 @@ class ItemResult:
     count:int # tokens left
     layer:int|None = None # block before which the first tokens were removed
     stays:object = None # which of its placeholders the language model keeps, as `PlaceholderPruner` takes it; None: all
+    entered:int|None = None # patches that a method of the pixels stage let into block 0; None: all
 
 def collect(
     run, # the handle
@@ -177,18 +179,22 @@ def collect(
 ) -> tuple: # the output, and one `ItemResult` per item
     "Output and results of a finished pass; where the method ends with fewer tokens, zeros fill up the merged rows."
     counts = [n - items.fixed for n in tower_pass.counts]
-    if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
-    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
+    if not run.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
+    entered = items.patches if tower_pass.entered is None else tower_pass.entered
+    left = counts if run.vision and run.vision.shortens else entered
+    merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, left)]
     cells = tower_pass.cells
     if run.tower.compact_merger: out = fill(out, *merged, cells, run.tower.merged)
     else: cells = run.tower.filled(tower_pass.cut, cells)
     stays = placeholders_left(*merged, cells)
-    return out, [ItemResult(n, tower_pass.layer, s) for n, s in zip(counts, stays)]
+    return out, [ItemResult(n, tower_pass.layer, s, e) for n, s, e in zip(counts, stays, entered)]
+
 
 # %% ../../nbs/07_tower.ipynb #cell-23
 def traces(
     tower, # the adapter
     tower_pass, # a finished pass
+    places=None, # of each item: (N, 3) frame, row and column of its tokens; None: all patches of its grid
 ): # yields one `Trace` per item
     "Cut a pass's indices into items, number them from each item's first patch, and bring them to the CPU."
     cut, donors = tower_pass.cut, tower_pass.donors
@@ -203,7 +209,15 @@ def traces(
         kept, removed = keep[of_kept[i] + fixed:of_kept[i + 1]] - patch, remove[rows] - patch
         found = near[rows, :columns]
         found = torch.where(found < len(keep), found, found[:, :1]) # a frame with few tokens repeats the nearest one
-        yield Trace(modality, grid, tower.positions(grid), kept, removed, keep[found] - patch)
+        place = tower.positions(grid) if places is None else places[i]
+        yield Trace(modality, grid, place, kept, removed, keep[found] - patch)
+
+def all_traces(tower, tower_pass): # yields as `traces`
+    "Traces of a pass, and of the vision method's pass over what the pixels stage left."
+    if tower_pass.cut is not None: yield from traces(tower, tower_pass)
+    if tower_pass.inside is None or tower_pass.inside.cut is None: return
+    own = list(traces(tower, tower_pass))
+    yield from traces(tower, tower_pass.inside, [trace.positions[trace.keep] for trace in own])
 
 # %% ../../nbs/07_tower.ipynb #cell-25
 def fill(

@@ -61,8 +61,8 @@ def answer_batch(
     with compress(model, *methods, remember=remember) as run:
         predictions = reply(model, processor, inputs, max_new_tokens)
     n_in = inputs["image_grid_thw"].prod(-1).tolist()
-    vision = run.report[lambda r: r.stage == "vision"]
-    kept = vision.tokens_kept.tolist() if len(vision) == len(n_in) else n_in
+    stages = [run.report[run.report.stage == stage] for stage in ("vision", "pixels")]
+    kept = next((rows.tokens_kept.tolist() for rows in stages if len(rows) == len(n_in)), n_in)
     table = pd.DataFrame({c: rows[c] for c in COLUMNS}).rename(columns=dict(image_id="image"))
     table = table.assign(prediction=predictions, tokens_in=n_in, tokens_kept=kept)
     return table.assign(correct=[is_right(p, a) for p, a in zip(table.prediction, table.answer)])

@@ -59,7 +59,8 @@ def stage_layers(layers)->str:
 def retained(methods, # method objects, as `parse` gives them
             )->tuple: # (vision, language) fractions kept, 1 where nothing prunes
     """Fractions of visual tokens kept in the tower and in the language model (fewer where the tower drops them); NaN for
-    a budget."""
+    a budget and where the pictures decide."""
+    if any(m.ratio_from_content for m in methods): return float("nan"), float("nan")
     kept = {m.stage: m.retain if m.tokens is None else float("nan") for m in methods}
     vision, language = kept.get("vision", 1.), kept.get("language", 1.)
     return vision, language * (vision if any(m.shortens for m in methods) else 1.)
