@@ -6,7 +6,7 @@ from pathlib import Path
 ORDER = [("errors", "files", "tokens", "costs", "hooks", "testing"), ("ops",), ("families",), ("language",), ("methods",), ("runtime",), ("loading", "video"), ("viz",),
          ("measure",), ("integrations",), ("study",), ("cli",)]
 LAYER = {name: number for number, names in enumerate(ORDER) for name in names}
-SHARED = {"base", "language", "shortening"} # of methods/: what a method may import there; `text` imports all of them
+SHARED = {"base", "language", "shortening", "after_tower"} # of methods/: what a method may import there; `text` imports all of them
 FAMILY = re.compile("qwen|internvl|llava|gemma|idefics|smolvlm|glm_?-?[45]|aya_?vision", re.IGNORECASE)
 NAMES_A_FAMILY = "families/", "loading.py" # the places that may
 EXAMPLES = [("cli.py", "random:qwen2-vl-7b (or another size)"), # texts for people, what they may type or what the paper measured: (file, part of the text)

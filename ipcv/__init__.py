@@ -10,6 +10,7 @@ _HOME = {  # public name -> module that defines it
     "RandomViT": "methods.random", "Downsample": "methods.downsample",
     "DART": "methods.dart", "FastV": "methods.fastv", "V2Drop": "methods.v2drop", "SparseVLM": "methods.sparsevlm",
     "RandomLLM": "methods.random",
+    "DivPrune": "methods.divprune", "EVS": "methods.evs", "VidCom2": "methods.vidcom2", "CDPruner": "methods.cdpruner",
     "load": "loading",
     "evaluate": "study.evaluate", "latency": "study.evaluate",
     "load_suite": "study.suite",

@@ -7,7 +7,7 @@ __all__ = ['app', 'Debug', 'Version', 'Model', 'Picture', 'Method', 'Patch', 'PN
            'Limit', 'BatchSize', 'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures', 'Video',
            'Text', 'Batch', 'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled', 'BenchOut',
            'Experiment', 'Results', 'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line', 'Commands',
-           'version', 'main', 'list_methods', 'field_text', 'quiet', 'row_column', 'check_target', 'show',
+           'version', 'main', 'list_methods', 'place', 'field_text', 'quiet', 'row_column', 'check_target', 'show',
            'evaluate_methods', 'remarks', 'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
@@ -66,8 +66,8 @@ def list_methods():
     from ipcv.methods.text import METHODS
     for name, c in METHODS.items():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
-        listed = [f for f in dataclasses.fields(c) if f.name != "tokens"]
-        typer.echo(f"{name}:{','.join(map(field_text, listed))}\n    {c.stage} stage. {summary}")
+        listed = ",".join(field_text(f) for f in dataclasses.fields(c) if f.name != "tokens")
+        typer.echo(f"{name}:{listed}\n    {c.stage} stage, {place(c)} {summary}")
     typer.echo("\nIn place of retain: tokens=64 keeps 64 visual tokens of every image or video, tokens=64/32 so many "
                "of the first and the second of a prompt; they count as in the language model, by merge windows.")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
@@ -75,6 +75,11 @@ def list_methods():
     typer.echo("\nThe paper's settings")
     for family in FAMILIES.values():
         for label, text in family.presets.items(): typer.echo(f"    {family.name}, {label}: {text}")
+
+def place(method)->str: # a class of methods
+    "Where a method acts, and whether it reads attention."
+    reads = "reads rows of attention, computed beside the model's kernel"
+    return f"acts {method.where}, {reads if method.reads_attention else 'needs no attention'}."
 
 def field_text(field:dataclasses.Field)->str:
     "A field with its default, as one types it; '...' where there is none."

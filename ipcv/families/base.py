@@ -102,6 +102,7 @@ class BlockView(BlockParts):
         if len(self.lengths) > 1 and on_device and (kernel := packed_kernel(q)): return self.packed(kernel, q, k, v)
         kept = self.split.within(self.lengths).lengths
         def call(q, k, v, mask):
+            if mask is None: mask = self.kwargs.get("attention_mask")
             out, weights = interface(self.module, q, k, v, mask, self.scale)
             if seen is not None: seen.append(weights)
             return out
@@ -252,6 +253,10 @@ class TowerLayout:
 # %% ../../nbs/05_adapter.ipynb #adapter-pass
 class VisionTower(TowerLayout):
     "A family's vision tower as methods see it. States inside a pass are packed, (N, D); `open` and `close` translate."
+    packings:ClassVar[tuple] = () # the model's methods that pack projected tokens: unpad, pool, add newlines
+    newlines:ClassVar[dict] = {} # modality -> tokens that the model appends to each image or video after that
+    items_axis:ClassVar[int] = 0 # of states outside a pass: 0, an item is a row; 1, items follow one another
+
     def block_kwargs(self, index:int, kwargs:dict, items:Items) -> dict:
         "Kwargs of a stock block, from those of block 0."
         return kwargs
@@ -261,7 +266,7 @@ class VisionTower(TowerLayout):
     def ordered_kwargs(self, index:int, kwargs:dict, split:TokenSplit) -> dict:
         "For all tokens, kept ones first."
         return kwargs
-    def open(self, states:Tensor) -> Tensor:
+    def open(self, states:Tensor, items:Items=None) -> Tensor:
         "What a block is given -> packed (N, D)."
         return states
     def close(self, states:Tensor, split:TokenSplit, windows:Tensor|None) -> Tensor:
@@ -283,6 +288,19 @@ class VisionTower(TowerLayout):
     def run_stock(self, index, states, stock, kwargs, everything) -> Tensor:
         "A block before any token goes."
         return stock(states, **kwargs)
+    @property
+    def text(self) -> nn.Module:
+        "The language model, without its head."
+        return self.model.language_model
+    def filled(self, split, windows) -> Tensor|None:
+        "The merge windows that survivors fill, by those that a method names or None; None: each item's first ones."
+        return windows
+    def arranged(self, kwargs:dict, items:Items) -> dict:
+        "Stock's block kwargs for all tokens, in the order of a pass."
+        return kwargs
+    def groups(self, modality, args, kwargs) -> tuple|None:
+        "Of a call of the model's method in `entrances`: how many items of the tower each image or video is; None: one."
+        return None
 
 # %% ../../nbs/05_adapter.ipynb #packed
 class PackedTower(VisionTower):
@@ -395,9 +413,9 @@ class TileTower(VisionTower):
         _, rows, columns = grid
         place = self.positions(grid)
         return numbers(tuple((place[:, 1] * columns + place[:, 2]).tolist()), device)
-    def open(self, states):
+    def open(self, states, items=None):
         side = math.isqrt(states.shape[1] - self.fixed)
-        order = self.order((1, side, side), states.device) + self.fixed
+        order = self.order(items.grids[0] if items else (1, side, side), states.device) + self.fixed
         return torch.cat([states[:, :self.fixed], states[:, order]], 1).flatten(0, 1)
     def close(self, states, split, windows):
         items = split.items
@@ -412,6 +430,7 @@ class TileTower(VisionTower):
     def whole_windows(self, states, split, windows) -> Tensor:
         "(K, D) -> (N, D): survivors in the merge windows that they fill, zeros elsewhere."
         items, device = split.items, states.device
+        windows = self.filled(split, windows)
         if windows is None: windows = first_windows(items, split, self.cell)
         per_tile = items.patches[0]
         cells = windows[:, None] * self.cell + torch.arange(self.cell, device=device)
@@ -469,6 +488,7 @@ class TowerPass:
             self.before = states if index == self.layer - 1 else None
             states = self.tower.run_stock(index, states, run, kwargs, partial(self.everything, states.device))
         else:
+            kwargs = self.tower.arranged(kwargs, self.items)
             if index == self.layer: self.start(states, kwargs)
             self.resegment(index, kwargs)
             self.states = self.pruned_block(index, self.states, run, kwargs)
@@ -484,8 +504,8 @@ class TowerPass:
         "For the kept tokens."
         self.some = self.tower.kept_kwargs(index, kwargs, self.cut)
     def start(self, states, kwargs):
-        if self.before is not None: self.before = self.tower.open(self.before)
-        self.states = self.remove_tokens(self.tower.open(states), kwargs)
+        if self.before is not None: self.before = self.tower.open(self.before, self.items)
+        self.states = self.remove_tokens(self.tower.open(states, self.items), kwargs)
         self.before = None
     def at_tap(self) -> Tensor:
         "What `restore` would give, in the middle of a pass."

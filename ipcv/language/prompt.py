@@ -283,14 +283,18 @@ class PlaceholderPruner(Attached):
         "Wrap the model, plain RoPE and the text model; functions that undo it."
         return note_model(self.adapter) + rope(self.adapter) + [wrap_forward(self.adapter.text, self.text)]
 
+    def keep(self, prompt:Prompt, call:dict)->torch.Tensor|None: # (B, T) True for positions that stay, None when all do
+        "What stays in a pass that brings visual features; `call`: arguments of the text model by name."
+        zeros = prompt.by_hand or pass_in_pieces(call["inputs_embeds"].shape[1], call.get("past_key_values"))
+        counts = None if zeros else self.unfilled()
+        return kept_positions(self.adapter, prompt, counts, call["inputs_embeds"], call.get("attention_mask"), zeros)
+
     def text(self, forward, call:dict):
         "Around the text model's forward: drop placeholders, or continue on a shortened cache."
         prompt, keep, cache = _prompt.get(), None, call.get("past_key_values")
         embeds, shortened = call["inputs_embeds"], isinstance(cache, ShortenedCache)
         if prompt is not None and prompt.modalities:
-            zeros = prompt.by_hand or pass_in_pieces(embeds.shape[1], cache)
-            counts = None if zeros else self.unfilled()
-            keep = kept_positions(self.adapter, prompt, counts, embeds, call.get("attention_mask"), zeros)
+            keep = self.keep(prompt, call)
             if keep is not None and not bool(keep.any()):
                 raise ConfigError("prefill_chunk_size: a piece of the prompt holds placeholders of dropped tokens only; allowed is a larger size, or None")
         elif not shortened: pass_in_pieces(embeds.shape[1], cache)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
-           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'language_flops', 'true_counts',
-           'check_grids']
+           'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'given_shapes', 'left_in_layers',
+           'choice_flops', 'language_flops', 'true_counts', 'check_grids']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -199,22 +199,54 @@ def tower_flops(items:list, size:ModelSizes) -> dict: # stage -> FLOPs
         flops["merger"] += merged // tower.cell * 2. * sum(a * b for a, b in size.merger)
     return flops
 
+# %% ../../nbs/20_flops.ipynb #given-shapes
+def given_shapes(
+    items:list, # `TokenCounts` of a prompt
+    grids, size:ModelSizes, # as for `item_counts`
+) -> list: # of each grid: (frames, rows, columns) of tokens
+    "The items that the language model is given; a line of tokens where the tower drops some, or makes tiles."
+    side, each = math.isqrt(size.tower.cell), language_items(items, grids, size)
+    shapes = [(frames, rows // side, columns // side) for frames, rows, columns in grids]
+    return [(1, 1, n) if size.tiles or math.prod(shape) != n else shape for shape, n in zip(shapes, each)]
+
+def left_in_layers(
+    language, # a method or None
+    shapes:list, # as from `given_shapes`
+    depth:int, # layers of the language model
+) -> list: # visual tokens in each layer
+    "As `by_layer`; a method after the tower counts item by item, before layer 0."
+    if language and language.where == "after the tower":
+        return [sum(language.of(i).kept(shape) for i, shape in enumerate(shapes))] * depth
+    return by_layer(language, sum(map(math.prod, shapes)), depth)
+
+def choice_flops(
+    language, # a method that drops tokens
+    shapes:list, # as from `given_shapes`
+    text:int, behind:int, dims:TransformerDims,
+) -> float:
+    "FLOPs of choosing tokens."
+    if language.where == "after the tower":
+        kept = [language.of(i).kept(shape) for i, shape in enumerate(shapes)]
+        chosen = [(shape, k) for shape, k in zip(shapes, kept) if k < math.prod(shape)]
+        return float(sum(language.choosing(shape, k, text, dims.width) for shape, k in chosen))
+    visual = sum(map(math.prod, shapes))
+    return language.choosing((visual, *language.kept_per_stage(visual)[:-1]), text, behind, dims)
+
 # %% ../../nbs/20_flops.ipynb #true-language
 def language_flops(
     language, # a method or None
-    visual:int, text:int, # visual and other tokens of a prompt
+    shapes:list, # items that it is given, as from `given_shapes`
+    text:int, # other tokens of a prompt
     behind:int, # text tokens behind the last visual one
     new_tokens:int, # of the answer
     size:ModelSizes,
 ) -> tuple: # stage -> FLOPs, tokens in each layer
     "FLOPs of prefill, selection inside it, head and decoding."
     dims = size.text
-    layers = [text + v for v in by_layer(language, visual, dims.depth)]
+    layers = [text + v for v in left_in_layers(language, shapes, dims.depth)]
     prefill = sum(block_flops(dims, n, n, n) for n in layers)
     flops = dict(prefill=prefill, choice=0., head=2. * dims.width * size.vocabulary)
-    if language and not language.is_stock:
-        stages = visual, *language.kept_per_stage(visual)[:-1]
-        flops["choice"] = language.choosing(stages, text, behind, dims)
+    if language and not language.is_stock: flops["choice"] = choice_flops(language, shapes, text, behind, dims)
     steps = new_tokens - 1
     flops["decode"] = steps * flops["head"]
     for n in layers: # step s attends to n + 1 + s tokens: `block_flops` has one of them
@@ -242,9 +274,10 @@ def true_counts(
     if not 0 <= behind <= text: raise bad_field("behind", behind, f"between 0 and text, {text}")
     items = item_counts(vision, grids, size)
     patches, left = sum(map(math.prod, grids)), sum(item.tokens_out for item in items)
+    shapes = given_shapes(items, grids, size)
     each = language_items(items, grids, size)
     visual, language = sum(each), language and language.of_sample(each)
-    flops, layers = language_flops(language, visual, text, behind, new_tokens, size)
+    flops, layers = language_flops(language, shapes, text, behind, new_tokens, size)
     flops = tower_flops(items, size) | flops
     cache = sum(layers) * 2. * size.text.kv_heads * size.text.head * bytes_each
     flops = {stage: batch * f for stage, f in flops.items()}

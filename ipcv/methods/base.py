@@ -86,6 +86,9 @@ class Method(Share):
     name:ClassVar[str] = "method" # as written in text
     stage:ClassVar[str] = "vision" # "vision" or "language"
     shortens:ClassVar[bool] = False # does the language model get fewer tokens than it has placeholders?
+    where:ClassVar[str] = "inside the tower" # or "before the tower", "after the tower", "in the language model"
+    only:ClassVar[str] = "" # what it prunes, if not everything; a run without any of that says so
+    reads_attention:ClassVar[bool] = False # does the choice read rows of attention? They are computed beside the kernel
     graph_capturable:ClassVar[bool] = False # does a pass run the same operations for all items of the same grids, with no copy from the host and no random draw?
 
     def check_items(self,

@@ -47,6 +47,7 @@ def nearest_windows(
 class Downsample(Method):
     "Control: the picture resized to `retain` times the tokens or to `tokens` (the nearest grid), in the tower and in the language model. Raises `ConfigError` on a bad field."
     name:ClassVar[str] = "downsample"
+    where:ClassVar[str] = "before the tower"
     shortens:ClassVar[bool] = True
 
     def grid(self,
@@ -87,13 +88,8 @@ class Resized(TowerPass):
         self.finished = index == self.tower.depth - 1
         return self.spread(self.states) if self.finished or index in self.taps else self.states
 
-    def spread(self, states:Tensor) -> Tensor: # packed: as it is; tiles: (B, fixed + n, D) -> (B, fixed + N, D)
+    def spread(self, states:Tensor) -> Tensor: # as a block returns them; with merge windows left empty, as for the full items
         "Tokens in the merge windows whose placeholders they take, where the merger needs the full grid."
         if self.tower.compact_merger: return states
-        fixed, cell, device = self.items.fixed, self.tower.cell, states.device
-        windows = self.cells[:(states.shape[1] - fixed) // cell].to(device, non_blocking=True) # of the first tile, as of all
-        here = self.tower.order(self.grids[0], device)
-        there = self.tower.order(self.items.grids[0], device).view(-1, cell)[windows].flatten()
-        full = states.new_zeros(len(states), self.items.sizes[0], states.shape[-1])
-        full[:, :fixed] = states[:, :fixed]
-        return full.index_copy_(1, there + fixed, states[:, here + fixed])
+        few = TokenSplit(self.items, self.counts, self.full.keep, self.full.remove)
+        return self.tower.close(self.tower.open(states, self.full.items), few, self.cells.to(states.device, non_blocking=True))

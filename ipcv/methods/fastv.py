@@ -32,6 +32,7 @@ class FastV(LanguageMethod):
     (layer + retain * (depth - layer)) / depth of them on average over layers: of 28 layers at layer 3,
     42, 29 and 15 % for retain 0.35, 0.2 and 0.05. Raises `ConfigError` on a bad field."""
     name:ClassVar[str] = "fastv"
+    reads_attention:ClassVar[bool] = True
 
     def choosing(self, n, text, behind, stack)->float:
         "FLOPs of the choice: keys of all tokens, one query, one row of logits."

@@ -65,6 +65,7 @@ class LanguageMethod(Method):
     on a bad field."""
     layer:int = 3 # decoder layer before which tokens are dropped, counted from 0
     stage:ClassVar[str] = "language"
+    where:ClassVar[str] = "in the language model"
 
     def __post_init__(self):
         super().__post_init__()

@@ -142,6 +142,7 @@ class SparseVLM(StagedMethod):
     recycle:float = .3 # fraction of the dropped tokens, the most relevant ones, that is clustered; 0 for none
     parity:bool = False # preset of the IPCV authors; `retain` is nominal, all text rates and `recycle` is unused
     name:ClassVar[str] = "sparsevlm"
+    reads_attention:ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()

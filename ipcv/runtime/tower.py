@@ -30,7 +30,7 @@ def run_tower(
     `ConfigError` where a list of budgets does not fit the items."""
     now, method = run._now, run.vision
     tower_pass = begin(run, items) if method else None
-    replay = Replay(items) if run.graphs and tower_pass and capturable(run, kwargs) else None
+    replay = Replay(items, run.tower.taps(kwargs)) if run.graphs and tower_pass and capturable(run, kwargs) else None
     outer, now.tower_pass, now.replay = (now.tower_pass, now.replay), tower_pass, replay
     try:
         if tower_pass is not None:
@@ -81,11 +81,11 @@ def through_block(
 
 # %% ../../nbs/07_tower.ipynb #capturable
 def asked_for(run, kwargs:dict) -> list: # names of outputs
-    "Per-block outputs that a caller wants. A single hidden state that is read after the last block is none of them."
+    "Per-block outputs that a caller wants, of all blocks. Hidden states picked by their numbers are taps."
     config, names = run.tower.module.config, ("output_hidden_states", "output_attentions")
     wanted = {name: kwargs.get(name, getattr(config, name, False)) for name in names}
-    last = type(wanted["output_hidden_states"]) is int and not run.tower.taps(kwargs)
-    return [name for name, value in wanted.items() if value and not (last and name == "output_hidden_states")]
+    picked = type(wanted["output_hidden_states"]) in (int, list, tuple)
+    return [name for name, value in wanted.items() if value and not (picked and name == "output_hidden_states")]
 
 def is_watched(module) -> bool:
     "Does a hook on this module belong to somebody else than transformers?"
@@ -103,9 +103,13 @@ def capturable(run, kwargs:dict) -> bool:
 # %% ../../nbs/07_tower.ipynb #replay
 class Replay:
     "The blocks of one pass as one CUDA graph, captured for the grids of its items."
-    def __init__(self, items):
-        self.items, self.result = items, None # result: the pass, as `finished` gives it
-        self.outputs = {} # block -> what it hands out: the last one, and those at taps of the tower itself
+    def __init__(self,
+        items, # `Items` of the pass
+        taps=frozenset(), # blocks before the last whose outputs are read
+    ):
+        self.items, self.taps = items, taps
+        self.outputs = {} # block -> what it hands out: of taps and the last block
+        self.result = None # the pass, as `finished` gives it
 
     def __call__(self,
         run, # the handle
@@ -129,17 +133,17 @@ class Replay:
         self.result = self.finished(run, dict(zip(run.graphs.notes[key], found[len(read):])))
 
     def read(self, tower) -> list: # numbers of blocks, ascending
-        "Blocks whose outputs the tower reads."
-        return sorted({*tower.deepstack, tower.depth - 1})
+        "Blocks whose outputs are read."
+        return sorted({*self.taps, tower.depth - 1})
     def run_blocks(self, run, states, kwargs) -> tuple: # outputs that are read, and name -> indices of the pass
-        "A new pass through the blocks, one by one."
+        "A new pass through the blocks, one by one, past the hooks that hear them later."
         tower, outputs = run.tower, []
         tower_pass = run._now.tower_pass = run.vision.start(tower, self.items)
-        tower_pass.taps = tower.deepstack
+        tower_pass.taps = self.taps
         replay, run._now.replay = run._now.replay, None
         try:
             for i, block in enumerate(tower.blocks):
-                states = block(states, **tower.block_kwargs(i, kwargs, self.items))
+                states = block.forward(states, **tower.block_kwargs(i, kwargs, self.items))
                 if i in self.read(tower): outputs.append(states)
         finally: run._now.replay = replay
         cut = tower_pass.cut
@@ -149,7 +153,7 @@ class Replay:
         "What the list of operations depends on, and the addresses of weights, where a graph reads them."
         weights = tuple(next(block.parameters()).data_ptr() for block in run.tower.blocks)
         model, tensor = weakref.ref(run.tower.model), (states.dtype, states.device, states.shape[1:])
-        return model, weights, str(run.vision), self.items, *tensor, tuple(kwargs)
+        return model, weights, str(run.vision), self.items, self.taps, *tensor, tuple(kwargs)
     def finished(self, run, indices:dict) -> SimpleNamespace:
         "A pass as `collect` and `traces` read it, with the indices that the graph gave."
         tower_pass = run._now.tower_pass
@@ -175,8 +179,10 @@ def collect(
     counts = [n - items.fixed for n in tower_pass.counts]
     if not run.vision.shortens: return out, [ItemResult(n, tower_pass.layer) for n in counts]
     merged = [tuple(n // run.tower.cell for n in ns) for ns in (items.patches, counts)]
-    if run.tower.compact_merger: out = fill(out, *merged, tower_pass.cells, run.tower.merged)
-    stays = placeholders_left(*merged, tower_pass.cells)
+    cells = tower_pass.cells
+    if run.tower.compact_merger: out = fill(out, *merged, cells, run.tower.merged)
+    else: cells = run.tower.filled(tower_pass.cut, cells)
+    stays = placeholders_left(*merged, cells)
     return out, [ItemResult(n, tower_pass.layer, s) for n, s in zip(counts, stays)]
 
 # %% ../../nbs/07_tower.ipynb #cell-23
