@@ -182,7 +182,7 @@ class TowerLayout:
     whole_grid:ClassVar[bool] = False # must all merge windows be there behind the blocks, for others than the merger?
     merged:ClassVar[tuple] = ("pooler_output",) # outputs of the tower with a row for each merge window, or lists of them
     fixed:ClassVar[int] = 0 # tokens in front of each item that are always kept
-    equal_items:ClassVar[bool] = False # must all items keep equally many tokens?
+    takes_patches:ClassVar[bool] = False # is the tower given lists of patches, (N, C T P P)? Else pictures
 
     def __init__(self,
         model:nn.Module, # the model below the head: has the methods of `entrances`
@@ -306,6 +306,7 @@ class VisionTower(TowerLayout):
 class PackedTower(VisionTower):
     "Base of towers that pack all items into one list (N, D) and are given boundaries `cu_seqlens` and RoPE tables."
     compact_merger = True
+    takes_patches = True
     arguments:ClassVar[tuple] = "hidden_states", "grid_thw" # of the tower's forward: patches, and (items, 3) grids
 
     def named(self, args, kwargs):
@@ -384,7 +385,6 @@ class TileTower(VisionTower):
     Inside a pass the patches of a tile are listed one merge window after the other. Attention does not depend on the
     order, since positions were added before the first block."""
     argument:ClassVar[str] = "pixel_values" # of the tower's forward: (B, C, height, width)
-    equal_items = True
 
     def tile_pixels(self, args, kwargs) -> Tensor: return kwargs[self.argument] if self.argument in kwargs else args[0]
     def patch_size(self) -> tuple:

@@ -14,10 +14,10 @@ IMAGE, VIDEO, START, END, PAD = 93, 94, 91, 92, 0 # token ids of the toys
 TEXT = dict(vocab_size=96, hidden_size=64, intermediate_size=96, num_attention_heads=4, num_key_value_heads=2,
             max_position_embeddings=512, bos_token_id=None, eos_token_id=None)
 
-def tiny(attention="sdpa", seed=0, layers=3)->Qwen2VLForConditionalGeneration:
+def tiny(attention="sdpa", seed=0, layers=3, depth=2)->Qwen2VLForConditionalGeneration:
     "A small random Qwen2-VL."
     rope = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
-    vision = dict(depth=2, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2, patch_size=4, temporal_patch_size=2)
+    vision = dict(depth=depth, embed_dim=32, hidden_size=64, num_heads=2, mlp_ratio=2, patch_size=4, temporal_patch_size=2)
     text = dict(**TEXT, num_hidden_layers=layers, rope_parameters=rope)
     ids = dict(image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=START, vision_end_token_id=END)
     config = Qwen2VLConfig(text_config=text, vision_config=vision, **ids, tie_word_embeddings=False)

@@ -93,10 +93,10 @@ class PixelPrune(Method):
         return f"{self.name}:tau={field_text(self.tau)}" + (f",std={self.std}" if self.std != "clip" else "")
 
     def check(self, tower):
-        "Raises `UnsupportedModelError` for towers whose items keep equally many tokens each."
-        if not tower.equal_items: return
-        raise UnsupportedModelError(f"{self}: {tower.family}'s tower takes tiles of equally many tokens each, and the "
-                                    "pixels leave each its own number; allowed are towers that pack their items")
+        "Raises `UnsupportedModelError` for towers that are not given lists of patches."
+        if tower.takes_patches: return
+        raise UnsupportedModelError(f"{self}: {tower.family}'s tower is given whole pictures, and windows are "
+                                    "chosen before it; allowed are towers that are given lists of patches")
     def start(self, tower, items, vision=None): # `vision`: the method of the vision stage, if there is one
         return PixelPass(self, tower, items, vision)
 
@@ -150,7 +150,7 @@ def begun_with(
 ): # an adapter
     "The adapter for a pass that begins with the kept tokens: its states are these, its segments what is left of each."
     own, rank = copy(tower), window.sort(stable=True).indices.argsort()
-    own.open = lambda states: states
+    own.open = lambda states, items=None: states
     own.close = lambda states, split, windows: states
     own.segments = lambda index, items: cut.within(tower.segments(index, cut.items)).lengths
     own.reading = lambda split: rank[split.keep].sort().values # as the language model lists what is left
@@ -204,7 +204,7 @@ class PixelPass(SurvivorPass):
     def narrowed(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor:
         "The same where windows were dropped: (N, D) -> (M, D) before block 0."
         if index == 0:
-            self.states = self.cut.kept(self.tower.open(states))
+            self.states = self.cut.kept(self.tower.open(states, self.items))
             self.narrow(0, kwargs)
         self.resegment(index, kwargs)
         self.states = self.inside.block(index, self.states, run, self.some)

@@ -30,6 +30,7 @@ def received(
     scale:float, # of queries times keys
     class_token:bool=False, # only the first query of each segment?
     most:int=MOST, # logits at a time
+    there:Tensor|None=None, # (N,) False at padding, which neither looks nor is looked at
 ) -> Tensor: # (N,) fp32, sums to 1 over each segment
     "Attention that each token receives within its segment: the mean over heads and queries, or of the first query."
     out, starts = q.new_zeros(len(q), dtype=torch.float32), offsets(lengths)
@@ -38,10 +39,13 @@ def received(
         place = rows([starts[i] for i in members], n, q.device)
         queries, keys = (x[place].float().transpose(1, 2) for x in (q, k)) # (G, H, n, d)
         if class_token: queries = queries[:, :, :1]
-        total = 0
-        for part in queries.split(max(1, most // (keys.shape[0] * keys.shape[1] * n)), dim=2):
-            total = total + (part @ keys.transpose(2, 3) * scale).softmax(-1).sum((1, 2))
-        out[place] = total / (queries.shape[1] * queries.shape[2])
+        real = torch.ones_like(place, dtype=torch.bool) if there is None else there[place] # (G, n)
+        size = max(1, most // (keys.shape[0] * keys.shape[1] * n))
+        total, looking = 0, real[:, :queries.shape[2]]
+        for part, looks in zip(queries.split(size, dim=2), looking.split(size, dim=1)):
+            logits = (part @ keys.transpose(2, 3) * scale).masked_fill(~real[:, None, None], -torch.inf)
+            total = total + (logits.softmax(-1) * looks[:, None, :, None]).sum((1, 2))
+        out[place] = total / (queries.shape[1] * looking.sum(1, keepdim=True))
     return out
 
 # %% ../../nbs/09_received.ipynb #group
@@ -135,7 +139,9 @@ class ReadingPass(TowerPass):
         self.keys = self.method.metric(k)
         if has_class and self.method.joint: # one wide head
             q, k, scale = q.flatten(1)[:, None], k.flatten(1)[:, None], q[0].numel() ** -.5
-        self.seen[index] = received(q, k, self.tower.segments(index, self.items), scale, has_class)
+        mask = kwargs.get("attention_mask") # of padded tiles
+        there = None if mask is None else (mask if mask.dtype == torch.bool else mask == 0).flatten()
+        self.seen[index] = received(q, k, self.tower.segments(index, self.items), scale, has_class, there=there)
 
     def windows(self, grid, count:int, place:Tensor, states:Tensor) -> Windows:
         "What the method sees of items with the patches `place`, (G, n)."
@@ -151,11 +157,11 @@ class ReceivedPass(ReadingPass):
     def block(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor:
         "A stock block; attention is read from what enters it."
         if index in self.reads:
-            with span("selection"): self.read(index, self.tower.open(states), kwargs)
+            with span("selection"): self.read(index, self.tower.open(states, self.items), self.tower.arranged(kwargs, self.items))
         states = self.tower.run_stock(index, states, run, kwargs, partial(self.everything, states.device))
         self.finished = index == self.tower.depth - 1
         if index != self.tower.used_depth - 1: return states
-        with span("selection"): kept = self.choose(self.tower.open(states))
+        with span("selection"): kept = self.choose(self.tower.open(states, self.items))
         return self.tower.close(kept, self.cut, self.cells)
 
     def choose(self, states:Tensor) -> Tensor: # (N, D) -> (K, D)
