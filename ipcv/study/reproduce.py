@@ -430,4 +430,4 @@ def times_table(file # a times.json
         t = pd.DataFrame(times.get(size, {})).T.reindex(columns=["seconds", "answers", "times"])
         tables[size] = t.assign(rest=t.seconds - t.answers - t.times)
     table = pd.concat(tables, axis=1)
-    return pd.concat([table, table.sum().to_frame("all").T]).round(0)
+    return pd.concat([table, table.sum(min_count=1).to_frame("all").T]).round(0)
