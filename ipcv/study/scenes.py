@@ -101,7 +101,7 @@ def ramp(rng, size) -> np.ndarray: # (h, w) float32
     down = np.linspace(-slope[0], slope[0], height, dtype=np.float32)
     return down[:, None]+np.linspace(-slope[1], slope[1], width, dtype=np.float32)
 
-def tint(rng) -> np.ndarray: return (rng.uniform(25, 95)+rng.normal(0, 10, 3)).astype(np.float32)
+def tint(rng) -> np.ndarray: return (rng.uniform(25, 85)+rng.normal(0, 10, 3)).astype(np.float32)
 
 def plain(rng, size) -> np.ndarray: # (h, w, 3) float32
     "One dark tint, a little brighter on one side."
