@@ -184,21 +184,24 @@ class Scene:
     words: tuple
     seed: int = 0
     wear: str = "none"
+    size = SIZE, SIZE # width and height in pixels, of every scene of this suite
 
 # %% ../../nbs/30_suite.ipynb #cell-13
 class Board:
     "Which pixels are taken: finds places where nothing overlaps."
-    def __init__(self, rng): self.rng, self.taken = rng, np.zeros((SIZE, SIZE), bool)
+    def __init__(self, rng, size=Scene.size): self.rng, self.taken = rng, np.zeros(size[::-1], bool)
     def place(
         self,
         make, # (x, y) in pixels -> an item with a `box`
         tries:int=20,
     ): # the item, or None
         "The item at the first of `tries` random positions where it fits; its pixels are then taken."
+        height, width = self.taken.shape
         for _ in range(tries):
-            item = make(*(int(v) for v in self.rng.integers(4, SIZE-4, 2)))
+            x, y = int(self.rng.integers(4, width-4)), int(self.rng.integers(4, height-4))
+            item = make(x, y)
             y0, x0, y1, x1 = (round(v) for v in item.box)
-            outside = y0 < 0 or x0 < 0 or y1 > SIZE or x1 > SIZE
+            outside = y0 < 0 or x0 < 0 or y1 > height or x1 > width
             if outside or self.taken[y0:y1, x0:x1].any(): continue
             self.taken[y0:y1, x0:x1] = True
             return item
@@ -257,21 +260,22 @@ def make_scene(
 
 # %% ../../nbs/30_suite.ipynb #cell-15
 def press(
-    canvas:np.ndarray, # (112, 112, 3) float, changed in place
+    canvas:np.ndarray, # (height, width, 3) float, changed in place
     mask:np.ndarray, # (h, w) opacity
     colour:np.ndarray, # (3,) 0-255
     x:int, y:int, # where the mask's centre goes, pixels
 ):
     "Press one stamp onto the canvas; what falls outside is cut."
     h, w = mask.shape
+    height, width = canvas.shape[:2]
     top, left = y-h//2, x-w//2
-    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top+h, SIZE), min(left+w, SIZE)
+    y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top+h, height), min(left+w, width)
     m = mask[y0-top:y1-top, x0-left:x1-left, None]
     canvas[y0:y1, x0:x1] = canvas[y0:y1, x0:x1]*(1-m)+colour*m
 
 # %% ../../nbs/30_suite.ipynb #cell-16
 def degrade(
-    canvas:np.ndarray, # (112, 112, 3) float, 0-255
+    canvas:np.ndarray, # (height, width, 3) float, 0-255
     wear:str, # "none", "blur", "dark" or "noise"
     rng:np.random.Generator,
 ) -> Image.Image:
@@ -363,21 +367,26 @@ def relation(s:Scene, rng):
 
 # %% ../../nbs/30_suite.ipynb #choice
 CORNERS = ["top left", "top right", "bottom left", "bottom right"]
-def corner(t:Thing) -> str: return f"{'top' if t.y < SIZE/2 else 'bottom'} {'left' if t.x < SIZE/2 else 'right'}"
-def off_middle(things) -> list:
+def corner(t:Thing, s:Scene) -> str:
+    "In which quarter of the picture a thing is."
+    width, height = s.size
+    return f"{'top' if t.y < height/2 else 'bottom'} {'left' if t.x < width/2 else 'right'}"
+
+def off_middle(things, s:Scene) -> list:
     "The things more than 8 pixels away from both middle lines."
-    return [t for t in things if min(abs(t.x-SIZE/2), abs(t.y-SIZE/2)) > 8]
+    width, height = s.size
+    return [t for t in things if min(abs(t.x-width/2), abs(t.y-height/2)) > 8]
 
 def choice(s:Scene, rng):
     """One letter of four: a colour, a shape or a corner.
 
     Drawn: which, the thing, three wrong options, the order of the four."""
     kind = pick(rng, ["colour", "shape", "place"])
-    if kind == "place": candidates = off_middle(unique(s.things, None))
+    if kind == "place": candidates = off_middle(unique(s.things, None), s)
     else: candidates = unique(s.things, "shape" if kind == "colour" else "colour")
     if not candidates: return []
     t = pick(rng, candidates)
-    if kind == "place": question, right, pool = f"where is the {t}?", corner(t), CORNERS
+    if kind == "place": question, right, pool = f"where is the {t}?", corner(t, s), CORNERS
     elif kind == "colour": question, right, pool = f"what colour is the {t.shape}?", t.colour, list(COLOURS)
     else: question, right, pool = f"what shape is the {t.colour} thing?", t.shape, list(SHAPES)
     wrong = rng.permutation([o for o in pool if o != right])[:3]
@@ -478,7 +487,7 @@ def lookup(s:Scene, rng) -> list: # (question, [(name, value)])
     lists["text"] = lookup_texts(s, rng)
     lists["presence"] = lookup_presence(s, rng)
     lists["count"] = lookup_counts(s, rng)
-    lists["place"] = shuffled(rng, [(str(t), corner(t)) for t in off_middle(unique(s.things, None))], 4)
+    lists["place"] = shuffled(rng, [(str(t), corner(t, s)) for t in off_middle(unique(s.things, None), s)], 4)
     lists["relation"] = relations
     return [(f"go by {name}.", pairs) for name, pairs in lists.items() if pairs]
 
