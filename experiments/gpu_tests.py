@@ -10,9 +10,10 @@ import argparse, json, os, sys, time, traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-NOTEBOOKS = "05_attention 07_compress 07_replay 10_ipcv 11_dart 20_memory 40_theory".split()
+NOTEBOOKS = "05_attention 07_compress 07_replay 10_ipcv 20_memory".split()
 SETUP = "quiet models methods cell".split()  # cells of 79_families that define what a pair has to pass
 
 
@@ -24,10 +25,11 @@ def code_cells(name):
 
 def execute(name, wanted=None):
     "The names that a notebook defines; only the `wanted` cells where given"
-    space = {"__name__": "__main__", "display": print}
+    module = sys.modules[f"notebook_{name}"] = ModuleType(f"notebook_{name}") # a real one, so that its functions can be pickled
+    module.display = print
     for cell, source in code_cells(name):
-        if wanted is None or cell in wanted: exec(compile(source, f"{name}[{cell}]", "exec"), space)
-    return space
+        if wanted is None or cell in wanted: exec(compile(source, f"{name}[{cell}]", "exec"), vars(module))
+    return vars(module)
 
 
 def notebook(name):
