@@ -7,10 +7,10 @@ __all__ = ['SECTIONS', 'INTERN', 'RECIPES', 'SMALL', 'SMOKE', 'INDEX', 'INSIDE',
            'patch_tower', 'tile_tower', 'angles', 'rms', 'row_mask', 'decoded', 'Head', 'Net', 'orthogonal_all', 'Muon',
            'Recipe', 'rate', 'part_of', 'optimizers', 'set_rates', 'on_device', 'pin', 'Feeder', 'evaluate', 'accuracy',
            'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'train',
-           'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'prepare']
+           'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
 
 # %% ../../nbs/35_recipe.ipynb #imports
-import argparse, contextlib, ctypes, dataclasses, gc, json, math, os, random, shutil, signal, sys, time
+import argparse, contextlib, ctypes, dataclasses, gc, json, math, os, random, shutil, signal, sys, time, traceback
 from collections import deque
 from dataclasses import dataclass
 from importlib.resources import files
@@ -75,7 +75,7 @@ def patch_tower(
     mask = None
     if length is not None:
         allowed = torch.arange(x.shape[1], device=x.device) < length[:, None]
-        mask = additive(allowed, cos)[:, None, None].expand(-1, -1, x.shape[1], -1)
+        mask = additive(allowed, cos)[:, None, None]
     x = x.float()
     for block in visual.blocks:
         a = block.attn
@@ -266,14 +266,14 @@ class Recipe:
     frozen: int = 0 # blocks of the tower that stay as they are, with its embeddings
     tower: float = 1. # share of the learning rate in the tower
     last: float = 1. # share in the last layer before the language model
-    dense: float = .2 # weight of the labels' loss
+    dense: float = .2 # weight of the labels' loss at first, beside the answers' (1 where nothing is asked); a fifth of it at the end
     decay: float = .999 # of the mean of the weights, once a hundredth of that many steps is over
 
 INTERN = "tiny-internvl"
 RECIPES = {"tiny": Recipe(Plan(), lr=2e-3, last=1/16),
-           INTERN: Recipe(Plan(dense_until=.1), lr=3e-3, frozen=6, tower=1/3, last=1/4)}
+           INTERN: Recipe(Plan(dense_until=.12), lr=2e-3, frozen=6, tower=1/3, last=1/4)}
 SMALL = dict(tokens=2400, most=16, rows=8000, room=160, pool=24) # of a plan, for a CPU
-SMOKE = dict(tokens=800, most=4, rows=3000, room=96, pool=8, images=6, asked=3, questions=6)
+SMOKE = dict(tokens=800, most=4, rows=3000, room=96, pool=8, images=3, asked=3, questions=6)
 
 def rate(
     progress:float, # share of the time that is over
@@ -328,10 +328,13 @@ def on_device(arrays:dict, device) -> dict: # of tensors
         made[name] = t.long() if name in INDEX else t.clone() if t.data_ptr() == a.ctypes.data else t
     return made
 
-def pin(ring):
+def pin(ring) -> bool:
     "Tell CUDA about a ring's memory, so that copies from it do not stop anything; without it they are only slower."
     address = ctypes.addressof(ctypes.c_char.from_buffer(ring.memory))
-    with contextlib.suppress(Exception): torch.cuda.cudart().cudaHostRegister(address, len(ring.memory), 0)
+    try: pinned = int(torch.cuda.cudart().cudaHostRegister(address, len(ring.memory), 0)) == 0
+    except Exception: pinned = False
+    with contextlib.suppress(Exception): torch.zeros(1, device="cuda").add_(1).item() # takes away the error of a refusal
+    return pinned
 
 class Feeder:
     "Batches on the device. Raises `RuntimeError` where none comes for two minutes."
@@ -341,7 +344,8 @@ class Feeder:
         self.waited, self.fresh, self.again, self.examples, self.drawn = 0., 0, 0, 0, 0
         if self.cuda:
             self.stream = torch.cuda.Stream(device)
-            if not crew.alone: pin(crew.ring)
+            self.pinned = not crew.alone and pin(crew.ring)
+            print("pinned memory:", self.pinned, flush=True)
 
     def upload(self, made:tuple):
         what, arrays, place = made
@@ -463,13 +467,14 @@ def make_net(
 # %% ../../nbs/35_recipe.ipynb #run
 class Run:
     "A run in a folder: network, optimizers, mean of the weights, clock and log. Raises `ConfigError` for another model's folder."
-    def __init__(self, name:str, out, recipe:Recipe, seconds:float, device:str="cpu", tower:str|None=None, parts=None):
-        self.born, self.name, self.out, self.recipe, self.device = time.time(), name, Path(out), recipe, device
+    def __init__(self, name:str, out, recipe:Recipe, seconds:float, device:str="cpu", tower:str|None=None, parts=None, born=None):
+        self.born, self.name, self.out, self.recipe, self.device = born or time.time(), name, Path(out), recipe, device
         self.cuda = torch.device(device).type == "cuda"
         self.parts = Path(parts) if parts else None
         self.out.mkdir(parents=True, exist_ok=True)
         if self.parts: self.parts.mkdir(parents=True, exist_ok=True)
         self.seconds, self.spent, self.begin, self.steps, self.lines, self.result = seconds, 0., None, 0, [], {}
+        self.too_large = 0 # batches that did not fit into memory
         torch.manual_seed(0)
         self.net, self.eye, self.tok = make_net(name, tower)
 
@@ -541,7 +546,8 @@ def update(run:Run, what:dict, batch:dict, progress:float) -> Tensor: # figures 
     set_rates(run.opts, run.recipe, progress)
     for p in run.params: p.grad = None
     half = torch.autocast("cuda", torch.bfloat16) if run.cuda else contextlib.nullcontext()
-    with half: loss, figures = run.net(batch, 1. if what["kind"] == "dense" else run.recipe.dense)
+    dense = (1-.8*min(1, progress))*(1. if what["kind"] == "dense" else run.recipe.dense)
+    with half: loss, figures = run.net(batch, dense)
     loss.backward()
     nn.utils.clip_grad_norm_(run.params, 1.)
     for opt in run.opts: opt.step()
@@ -563,7 +569,7 @@ def reported(sums:dict) -> dict: # kind -> sums (7,) of steps and figures; -> fi
 def kept_good(run:Run, finite:bool) -> bool: # whether the weights were taken back
     "Remember weights that give finite losses; go back to the last of them where they do not."
     with torch.no_grad():
-        if finite and all(bool(torch.isfinite(n)) for n in torch._foreach_norm(run.params)):
+        if finite and torch.stack(torch._foreach_norm(run.params)).isfinite().all():
             torch._foreach_copy_(run.good, run.params)
             return False
         torch._foreach_copy_(run.params, run.good)
@@ -589,7 +595,12 @@ def train(
     while not stopped and (progress := run.progress()) < 1 and (steps is None or run.steps-first < steps):
         crew.progress[0] = progress
         what, batch = feeder.next()
-        figures = update(run, what, batch, progress)
+        try: figures = update(run, what, batch, progress)
+        except torch.OutOfMemoryError: # of a GPU: this batch is left out
+            run.too_large += 1
+            for p in run.params: p.grad = None
+            torch.cuda.empty_cache()
+            continue
         s = sums.setdefault(what["kind"], torch.zeros(7, device=run.device))
         s += F.pad(figures, (1, 0), value=1.)
         if run.cuda: # not more than three steps ahead of the GPU
@@ -605,7 +616,7 @@ def train(
             memory = dict(gb=round(torch.cuda.max_memory_allocated()/1e9, 1)) if run.cuda else {}
             run.log(progress=round(progress, 3), **losses, rate=round(n/(now-last), 2), examples=round(examples/(now-last), 1),
                     drawn=round(drawn/(now-last), 1), again=round(feeder.again/max(1, feeder.again+feeder.fresh), 3),
-                    waited=round(waited/(now-last), 3), errors=len(crew.errors), **memory)
+                    waited=round(waited/(now-last), 3), errors=len(crew.errors)+run.too_large, **memory)
             if crew.errors and not getattr(crew, "shown", 0):
                 crew.shown = 1
                 print(crew.errors[0], flush=True)
@@ -625,6 +636,7 @@ def train(
 
 def finish(run:Run, crew:Crew, asked:bool=True):
     "Evaluate the weights and their mean, keep the better ones, write everything."
+    run.save()
     if asked and crew.validation:
         plain = evaluate(run.net, crew.validation, run.device)
         with run.averaged(): mean = evaluate(run.net, crew.validation, run.device)
@@ -636,7 +648,7 @@ def finish(run:Run, crew:Crew, asked:bool=True):
                           asked=sum(n for _, n in mean["whole"].values()), steps=run.steps, seconds=round(run.elapsed(), 1))
         (run.out/"eval.json").write_text(json.dumps(run.result, indent=1)+"\n")
         print(json.dumps(run.result, indent=1), flush=True)
-    run.save()
+        if run.parts: write_parts(run)
     with run.averaged(): export(run.net.model, run.name, run.tok, run.out/"model")
     run.log(written=str(run.out/"model"))
 
@@ -719,7 +731,7 @@ def main(args:list|None=None):
     given = parser.parse_args(args)
     if given.join: return put_together(given.model, given.join, given.out, given.tower)
     recipe = recipe_for(given.model, given.device != "cpu", given.smoke)
-    run = Run(given.model, given.out, recipe, given.seconds, given.device, given.tower, given.parts)
+    run = Run(given.model, given.out, recipe, given.seconds, given.device, given.tower, given.parts, process_start())
     if given.export:
         run.to_device()
         with run.averaged(): export(run.net.model, run.name, run.tok, run.out/"model")
@@ -728,9 +740,22 @@ def main(args:list|None=None):
     crew = Crew(example, run.eye, run.tok, recipe.plan, given.workers, seed=1+int(run.file.exists())*int(time.time()))
     prepare(run.cuda)
     run.to_device()
-    whole = train(run, crew, log=5 if run.cuda and not given.smoke else 2 if given.smoke else 30, every=20 if given.smoke else 60)
-    finish(run, crew, whole)
-    crew.close()
+    failed = False
+    try: whole = train(run, crew, log=5 if run.cuda and not given.smoke else 2 if given.smoke else 30, every=20 if given.smoke else 60)
+    except Exception: # what was learned until then is kept
+        traceback.print_exc()
+        whole, failed = not run.cuda, True
+    try: finish(run, crew, whole)
+    finally: crew.close()
+    if failed: sys.exit(1)
+
+def process_start() -> float: # as `time.time()` has it
+    "When this process began, the imports included, where the system says so."
+    try:
+        ticks = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = float(Path("/proc/uptime").read_text().split()[0])-ticks/os.sysconf("SC_CLK_TCK")
+        return time.time()-(age if 0 <= age < 600 else 0)
+    except (OSError, ValueError, IndexError): return time.time()
 
 def prepare(cuda:bool):
     "Settings of torch: tensor cores for what stays in fp32, and no attention that plans anew for each shape."
