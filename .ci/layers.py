@@ -8,7 +8,7 @@ ORDER = [("errors", "files", "tokens", "costs", "hooks", "testing"), ("ops",), (
 LAYER = {name: number for number, names in enumerate(ORDER) for name in names}
 SHARED = {"base", "language", "shortening", "after_tower", "received"} # of methods/: what a method may import there; `text` imports all of them
 FAMILY = re.compile("qwen|internvl|llava|gemma|idefics|smolvlm|glm_?-?[45]|aya_?vision", re.IGNORECASE)
-NAMES_A_FAMILY = "families/", "loading.py", "study/dino.py" # the places that may; the last one makes a model of one
+NAMES_A_FAMILY = ("families/", "loading.py", "study/dino.py", "study/batches.py", "study/recipe.py") # the places that may; the last three make models of some
 EXAMPLES = [("cli.py", "random:qwen2-vl-7b (or another size)"), # texts for people, what they may type or what the paper measured: (file, part of the text)
             ("study/page.py", "public benchmarks")]
 
