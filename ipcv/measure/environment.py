@@ -7,7 +7,7 @@ __all__ = ['PACKAGES', 'versions', 'version', 'machine', 'processor_name', 'memo
 
 # %% ../../nbs/20_environment.ipynb #imports
 import os, platform, re
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 import torch
 
