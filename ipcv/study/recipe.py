@@ -6,8 +6,8 @@
 __all__ = ['SECTIONS', 'INTERN', 'RECIPES', 'SMALL', 'SMOKE', 'INDEX', 'INSIDE', 'turned', 'additive', 'half_on', 'Normal',
            'patch_tower', 'tile_tower', 'angles', 'rms', 'row_mask', 'decoded', 'Head', 'Net', 'orthogonal_all', 'Muon',
            'Recipe', 'rate', 'part_of', 'optimizers', 'set_rates', 'on_device', 'pin', 'Feeder', 'evaluate', 'accuracy',
-           'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'train',
-           'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
+           'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'kernels_agree',
+           'train', 'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
 
 # %% ../../nbs/35_recipe.ipynb #imports
 import argparse, contextlib, ctypes, dataclasses, gc, json, math, os, random, shutil, signal, sys, time, traceback
@@ -577,6 +577,22 @@ def kept_good(run:Run, finite:bool) -> bool: # whether the weights were taken ba
     run.opts = optimizers(run.net, run.recipe)
     return True
 
+# %% ../../nbs/35_recipe.ipynb #kernels
+def kernels_agree(run:Run, batch:dict) -> float: # largest relative difference of a gradient
+    "Whether a GPU's fused attention gives the gradients of plain attention; where it does not, it is switched off."
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    some = [p for p in run.params if p.ndim == 2][::9]
+    def gradients():
+        for p in run.params: p.grad = None
+        with torch.autocast("cuda", torch.bfloat16) if run.cuda else contextlib.nullcontext(): loss, _ = run.net(batch, run.recipe.dense)
+        loss.backward()
+        return [p.grad.clone() for p in some if p.grad is not None]
+    fused = gradients()
+    with sdpa_kernel(SDPBackend.MATH): plain = gradients()
+    off = max(((a-b).norm()/(b.norm()+1e-12)).item() for a, b in zip(fused, plain))
+    if not off < .25: torch.backends.cuda.enable_mem_efficient_sdp(False)
+    return off
+
 # %% ../../nbs/35_recipe.ipynb #train
 def train(
     run:Run, crew:Crew,
@@ -589,12 +605,15 @@ def train(
     stopped, sums, feeder, looks = [], {}, Feeder(crew, run.device), list(looks)
     with contextlib.suppress(ValueError): signal.signal(signal.SIGTERM, lambda *_: stopped.append(True)) # not in the main thread
     last, saved, events, first = time.time(), time.time(), deque(), run.steps
-    counted = (0, 0, 0., 0)
+    counted, checked = (0, 0, 0., 0), not run.cuda
     gc.collect()
     gc.freeze()
     while not stopped and (progress := run.progress()) < 1 and (steps is None or run.steps-first < steps):
         crew.progress[0] = progress
         what, batch = feeder.next()
+        if not checked and batch["target"].numel() and len(batch["target"]) < 6000:
+            checked = True
+            with contextlib.suppress(torch.OutOfMemoryError): run.log(kernels=round(kernels_agree(run, batch), 4))
         try: figures = update(run, what, batch, progress)
         except torch.OutOfMemoryError: # of a GPU: this batch is left out
             run.too_large += 1
