@@ -6,8 +6,8 @@
 __all__ = ['SECTIONS', 'INTERN', 'RECIPES', 'SMALL', 'SMOKE', 'INDEX', 'INSIDE', 'turned', 'additive', 'half_on', 'Normal',
            'patch_tower', 'tile_tower', 'angles', 'rms', 'row_mask', 'decoded', 'Head', 'Net', 'orthogonal_all', 'Muon',
            'Recipe', 'rate', 'part_of', 'optimizers', 'set_rates', 'on_device', 'pin', 'Feeder', 'evaluate', 'accuracy',
-           'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'train',
-           'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
+           'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'kernels_agree',
+           'train', 'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
 
 # %% ../../nbs/35_recipe.ipynb #imports
 import argparse, contextlib, ctypes, dataclasses, gc, json, math, os, random, shutil, signal, sys, time, traceback
@@ -265,13 +265,14 @@ class Recipe:
     warm: float = .03 # share of the time in which the rate rises
     frozen: int = 0 # blocks of the tower that stay as they are, with its embeddings
     tower: float = 1. # share of the learning rate in the tower
+    probe: float = 0. # share of the time in which the tower waits until the training head can read it; below `plan.dense_until`
     last: float = 1. # share in the last layer before the language model
     dense: float = .2 # weight of the labels' loss at first, beside the answers' (1 where nothing is asked); a fifth of it at the end
     decay: float = .999 # of the mean of the weights, once a hundredth of that many steps is over
 
 INTERN = "tiny-internvl"
-RECIPES = {"tiny": Recipe(Plan(), lr=2e-3, last=1/16),
-           INTERN: Recipe(Plan(dense_until=.12), lr=2e-3, frozen=6, tower=1/3, last=1/4)}
+RECIPES = {"tiny": Recipe(Plan(dense_until=.03), lr=1.2e-3, last=1/16, probe=.03),
+           INTERN: Recipe(Plan(tokens=8192, dense_until=.12), lr=1.8e-3, frozen=6, tower=1/3, last=1/4, probe=.03)}
 SMALL = dict(tokens=2400, most=16, rows=8000, room=160, pool=24) # of a plan, for a CPU
 SMOKE = dict(tokens=800, most=4, rows=3000, room=96, pool=8, images=3, asked=3, questions=6)
 
@@ -293,7 +294,7 @@ def part_of(name:str) -> str: # of a parameter
 
 def optimizers(net:Net, recipe:Recipe) -> list: # Muon and AdamW
     "Freeze what is frozen; the rest in groups by part."
-    share = dict(tower=recipe.tower, last=recipe.last)
+    share = dict(tower=recipe.tower, last=recipe.last, head=3.)
     if net.tiles:
         tower = net.model.model.vision_tower
         tower.embeddings.requires_grad_(False)
@@ -304,7 +305,8 @@ def optimizers(net:Net, recipe:Recipe) -> list: # Muon and AdamW
         plain = takes_muon(name.removeprefix("head."), p) and "patch_embed" not in name
         (matrices if plain else others).setdefault(part_of(name), []).append(p)
     def groups(of):
-        begin = dict(language=recipe.plan.dense_until)
+        late = "tower", *([] if net.tiles else ["last"]) # with tiles the projector is new and learns from the start
+        begin = dict(language=recipe.plan.dense_until) | dict.fromkeys(late, recipe.probe)
         return [dict(params=params, share=share.get(part, 1.), begin=begin.get(part, 0.)) for part, params in of.items()]
     fused = next(net.parameters()).is_cuda
     return [Muon(groups(matrices)), torch.optim.AdamW(groups(others), betas=(.9, .98), weight_decay=.01, fused=fused)]
@@ -494,7 +496,7 @@ class Run:
     def elapsed(self) -> float: return self.spent+time.time()-self.born # seconds, of all processes together
 
     def reserve(self) -> float: # seconds kept for evaluation and export
-        return min(25., max(8., .07*self.seconds)) if self.cuda else min(300., .1*self.seconds)
+        return min(15., max(8., .07*self.seconds)) if self.cuda else min(300., .1*self.seconds)
 
     def progress(self) -> float:
         "The share of the time for training that is over."
@@ -577,6 +579,22 @@ def kept_good(run:Run, finite:bool) -> bool: # whether the weights were taken ba
     run.opts = optimizers(run.net, run.recipe)
     return True
 
+# %% ../../nbs/35_recipe.ipynb #kernels
+def kernels_agree(run:Run, batch:dict) -> float: # largest relative difference of a gradient
+    "Whether a GPU's fused attention gives the gradients of plain attention; where it does not, it is switched off."
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    some = [p for p in run.params if p.ndim == 2][::9]
+    def gradients():
+        for p in run.params: p.grad = None
+        with torch.autocast("cuda", torch.bfloat16) if run.cuda else contextlib.nullcontext(): loss, _ = run.net(batch, run.recipe.dense)
+        loss.backward()
+        return [p.grad.clone() for p in some if p.grad is not None]
+    fused = gradients()
+    with sdpa_kernel(SDPBackend.MATH): plain = gradients()
+    off = max(((a-b).norm()/(b.norm()+1e-12)).item() for a, b in zip(fused, plain))
+    if not off < .25: torch.backends.cuda.enable_mem_efficient_sdp(False)
+    return off
+
 # %% ../../nbs/35_recipe.ipynb #train
 def train(
     run:Run, crew:Crew,
@@ -589,12 +607,16 @@ def train(
     stopped, sums, feeder, looks = [], {}, Feeder(crew, run.device), list(looks)
     with contextlib.suppress(ValueError): signal.signal(signal.SIGTERM, lambda *_: stopped.append(True)) # not in the main thread
     last, saved, events, first = time.time(), time.time(), deque(), run.steps
-    counted = (0, 0, 0., 0)
+    counted, checked = (0, 0, 0., 0), not run.cuda
     gc.collect()
     gc.freeze()
     while not stopped and (progress := run.progress()) < 1 and (steps is None or run.steps-first < steps):
         crew.progress[0] = progress
         what, batch = feeder.next()
+        if not checked and batch["target"].numel() and batch["ids"].shape[1] <= 640 and (run.net.tiles or batch["pixels"].shape[1] <= 512):
+            checked = True
+            with contextlib.suppress(torch.OutOfMemoryError): run.log(kernels=round(kernels_agree(run, batch), 4))
+            torch.cuda.empty_cache()
         try: figures = update(run, what, batch, progress)
         except torch.OutOfMemoryError: # of a GPU: this batch is left out
             run.too_large += 1
