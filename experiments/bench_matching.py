@@ -43,7 +43,7 @@ def main():
     hardware = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     for side in a.side:
         n, grid, kwargs = side * side, torch.tensor([[1, side, side]], device=device), {}
-        hook = block.register_forward_pre_hook(lambda m, args, kwargs: kwargs.update(states=args[0], **kwargs), with_kwargs=True)
+        hook = block.register_forward_pre_hook(lambda m, args, given: kwargs.update(given, states=args[0]), with_kwargs=True)
         tower.module(torch.randn(n, 1176, device=device, dtype=dtype), grid_thw=grid); hook.remove()
         states = kwargs.pop("states")
         items = tower.items(None, (None, grid), {})

@@ -46,7 +46,7 @@ def family(name, dtype, device, methods):
     "One row of the table, and what went wrong"
     import torch
     space, dtype = execute("79_families", SETUP), getattr(torch, dtype)
-    if device == "cuda": torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     make, asking = space["MODELS"][name]
     model = make()
     ask_on_cpu = asking(model)
