@@ -70,7 +70,7 @@ def is_count(value) -> bool:
 def check_list(tokens:tuple, sizes, batch:int): # as for `Method.check_items`
     "Raise `ConfigError` unless the numbers of a list fit the items of each prompt."
     prompts, left = divmod(len(sizes), len(tokens))
-    if left or not prompts or (batch % prompts if batch else prompts != 1):
+    if left or not prompts or batch % prompts:
         there = f"{len(sizes)} item{'s' * (len(sizes) != 1)}" + (f" in {batch} prompts" if batch > 1 else "")
         raise bad_field("tokens", tokens, f"one number for each item of a prompt, here for {there}")
     for i, n in enumerate(sizes):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
-           'check_list', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
+           'check_list', 'check_alike', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
            'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'as_given', 'check_run',
            'check_frames', 'compress', 'check_methods', 'joined', 'check_compile']
 
@@ -181,7 +181,25 @@ def check_list(run, record, call:dict):
     "Raise `ConfigError` where a list of budgets of the vision method does not fit the items of each prompt."
     first = {method.stage for method in run.in_tower[:1]} # what came in is in its rows
     seen = [row[4] // run.tower.cell for row in record.rows if row[0] in first]
-    if seen and run.vision: run.vision.check_items(seen, batch=prompt_shape(call)[0])
+    if seen and run.vision:
+        run.vision.check_items(seen, batch=prompt_shape(call)[0])
+        check_alike(run, call, len(seen))
+
+def check_alike(run, call:dict, items:int): # of the tower's pass
+    """Raise `ConfigError` where a list of budgets of the vision method could reach the wrong items: the tower sees the images of all
+    prompts in a row, then the videos, so a batch has to hold prompts of one kind, each with images or videos alone."""
+    ids, tokens = call.get("input_ids"), run.vision.tokens
+    if ids is None or not run.vision.by_item: return
+    config = run.model.config
+    marks = [ids == getattr(config, f"{kind}_token_id", -1) for kind in ("image", "video")]
+    if all(mark.any() for mark in marks):
+        raise bad_field("tokens", list(tokens), "one number for all items of prompts that hold images and videos")
+    mark = marks[0] | marks[1]
+    found = ((mark[:, 1:] & ~mark[:, :-1]).sum(1) + mark[:, 0]).tolist() # runs of placeholders; of a video there may be several
+    images = marks[0].any() and sum(found) % items == 0 # an image is one run, where it is no tiles
+    if len(set(found)) > 1 or images and found[0] != len(tokens):
+        there = ", ".join(map(str, found))
+        raise bad_field("tokens", list(tokens), f"one number for each item of a prompt, in prompts with as many, here with {there}")
 
 def check_places(run, call:dict):
     "Raise `ConfigError` where embeddings hold features at unknown positions and a method has to drop some."
