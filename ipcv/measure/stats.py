@@ -126,7 +126,8 @@ def no_interval(vanilla:pd.DataFrame, # the stock model's rows
     if not counting.any(): return "the stock model has nothing right: there is no average"
     asked = by.image.nunique()[counting]
     if asked.min() >= EACH: return ""
-    return f"{asked.idxmin()} is asked about {asked.min()} of {total} pictures: an interval of the average needs {EACH} of each family"
+    return (f"{asked.idxmin()} is asked about {asked.min()} of {total} pictures: "
+            f"an interval of the average needs {EACH} of each family")
 
 def resampled_bounds(average, sums, level, n, seed)->tuple: # (low, high)
     "Percentiles of an average of sums, pictures drawn with replacement."
@@ -183,8 +184,8 @@ def average_interval(method:pd.DataFrame,  # the method's rows
     sums = [family_sums(f, images, families) for f in (method, vanilla, other)]
     def average(m, v, b): return relative_average(m, v) - (0 if minus is None else relative_average(b, v))
     value = float(average(*(s.sum(0) for s in sums)))
-    if np.isnan(value) or no_interval(vanilla): return Interval(value, float("nan"), float("nan"))
     if set(method.method) == set(other.method): return Interval(value, value, value)
+    if np.isnan(value) or no_interval(vanilla): return Interval(value, float("nan"), float("nan"))
     asked = vanilla.groupby("family").image.nunique()[families].to_numpy()
     differ = (sums[0] != sums[2]).any(1).sum()
     many = len(images) >= PLENTY and asked.min() >= PLENTY_EACH and differ >= FEWEST
@@ -260,7 +261,8 @@ def together(frame:pd.DataFrame, # rows of `evaluate`
     stock = frame[frame.method == vanilla]
     if why := no_interval(stock): raise ResultsError(why)
     images, families = sorted(set(stock.image)), sorted(set(stock.family))
-    sums = {m: family_sums(frame[frame.method == m], images, families) for m in dict.fromkeys(sum(map(list, pairs), [vanilla]))}
+    methods = dict.fromkeys(sum(map(list, pairs), [vanilla]))
+    sums = {m: family_sums(frame[frame.method == m], images, families) for m in methods}
     stock, c, r = sums[vanilla], len(images), np.random.default_rng(seed)
     left = {m: relative_average(s.sum(0) - s, stock.sum(0) - stock) for m, s in sums.items()}
     off = np.stack([left[a] - left[b] for a, b in pairs], 1)
@@ -288,7 +290,8 @@ def harder_than_small(frame:pd.DataFrame, # rows of `evaluate`
     hard = right[vanilla] & ~right[small].reindex(right[vanilla].index)
     def row(method, rows):
         picked = rows[rows.id.map(hard)]
-        share = paired_interval(picked.correct, np.zeros(len(picked)), picked.image, level) if len(picked) else [np.nan] * 3
+        none = np.zeros(len(picked))
+        share = paired_interval(picked.correct, none, picked.image, level) if len(picked) else [np.nan] * 3
         if method in (vanilla, small): share = [share[0]] * 3
         low, high = np.maximum(share[1:], 0)
         return dict(method=method, questions=len(picked), images=picked.image.nunique(), hard_pct=100 * share[0],

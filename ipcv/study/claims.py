@@ -53,7 +53,8 @@ class Results:
         "A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'."
         experiment, _, part = name.partition("/")
         found = sorted(self.folder.glob(f"{experiment}*/{self.model}/{part or '.'}/{file}"))
-        if not found and self.tables and file == "table.csv" and not part: found = sorted(self.tables.glob(f"{experiment}*.csv"))
+        if not found and self.tables and file == "table.csv" and not part:
+            found = sorted(self.tables.glob(f"{experiment}*.csv"))
         if not found: raise Missing(f"no {file} of {name} for {self.model}")
         return found[0]
 
@@ -71,7 +72,7 @@ class Results:
         for m in methods:
             if m not in set(frame.method): raise Missing(f"{name} has no row {m!r}")
         return frame[frame.method.isin([frame.method.iloc[0], *methods])]
-    def times(self, name, *methods)->tuple: # (means in percent of vanilla's, relative error of a mean, degrees of freedom)
+    def times(self, name, *methods)->tuple: # (means in percent of vanilla's, relative error of one, its freedom)
         """Times of interleaved rounds, what a round does to all divided out; the error is that of all methods together.
 
         Raises `Missing`."""
@@ -130,7 +131,9 @@ def least_of(effects)->Effect:
 def p_against(e:Effect, least:float)->float:
     "Two-sided p that the effect is as large as `least`; 1 where it is larger, NaN where nothing was sampled."
     if np.isnan(e.p) or e.low == e.high: return float("nan")
-    return 1. if e.value >= least else float(2 * norm.sf((least - e.value) / (max(e.high - e.value, 1e-12) / norm.ppf(.975))))
+    if e.value >= least: return 1.
+    error = max(e.high - e.value, 1e-12) / norm.ppf(.975)
+    return float(2 * norm.sf((least - e.value) / error))
 
 # %% ../../nbs/38_claims.ipynb #measures
 def gap(a, others, families=None, floor=0.): # method, methods, families to count
@@ -159,7 +162,8 @@ def reaches(methods, floor): # the lowest average of the methods, above a floor
         rows = results.rows(name, *methods)
         stock = rows[rows.method == rows.method.iloc[0]]
         if why := no_interval(stock): raise Missing(why)
-        return least_of(of_interval(*average_interval(rows[rows.method == m], stock, n=1000)).minus(floor) for m in methods)
+        found = [average_interval(rows[rows.method == m], stock, n=1000) for m in methods]
+        return least_of(of_interval(*f).minus(floor) for f in found)
     return measure
 
 def alike(pairs, margin): # [(a, b)], points
@@ -177,7 +181,8 @@ def faster(methods, others, floor=0.): # each of the methods against each of the
     def measure(results, name):
         mean, error, df = results.times(name, *methods, *others)
         at_most = {o: mean[o] for o in others} or {None: 100.}
-        return least_of(of_error(t - mean[m] - floor, error * np.hypot(t, mean[m]), df) for m in methods for t in at_most.values())
+        pairs = [(mean[m], t) for m in methods for t in at_most.values()]
+        return least_of(of_error(t - own - floor, error * np.hypot(t, own), df) for own, t in pairs)
     return measure
 
 def costs_less(pairs, floor): # [(a, b)]
@@ -188,8 +193,8 @@ def costs_less(pairs, floor): # [(a, b)]
     return measure
 
 # %% ../../nbs/38_claims.ipynb #measures-linear
-def weighted(rows, weights:dict, families=None)->tuple: # weight of each method -> (value, (C,) its spread over pictures)
-    "A weighted sum of averages, linear in what each picture adds."
+def weighted(rows, weights:dict, families=None)->tuple:
+    "(value, (C,) its spread over pictures) of averages summed with the weights of their methods."
     vanilla = rows.method.iloc[0]
     if families: rows = kept_families(rows, families)
     images, families = sorted(set(rows.image)), sorted(set(rows.family))
@@ -250,7 +255,7 @@ def tower_share(floor): # percent
     return measure
 
 def nearer(measure_of, against="all pairs"): # "l1" or "cosine"
-    "Chance above one half that the nearest tokens' mean change is more like a removed token's, on the worse kind of picture."
+    "Chance above one half that the nearest tokens' mean change is more like a removed one's, on the worse kind of picture."
     def measure(results, name):
         table = results.table(name)
         rows = table[(table.measure == measure_of) & (table.against == against)]
@@ -260,7 +265,7 @@ def nearer(measure_of, against="all pairs"): # "l1" or "cosine"
     return measure
 
 def averaging(measure_of, half=.5):
-    "The control of Figure 2: how much of the effect the mean of random tokens shows; a sentence where it is more than half."
+    "The control of Figure 2: a sentence where the mean of random tokens shows more than half of the effect."
     def control(results, name):
         table = results.table(name)
         table, shares = table[table.measure == measure_of], []
@@ -270,14 +275,16 @@ def averaging(measure_of, half=.5):
             if drawn is None: return ""
             every = rows.median_other["all pairs"]
             shares.append((every - rows.median_other[drawn]) / (every - rows.median_nearest["all pairs"]))
-        return f"averaging: means of random tokens show {100 * min(shares):.0f} % of it or more" if min(shares) > half else ""
+        least = min(shares)
+        return f"averaging: means of random tokens show {100 * least:.0f} % of it or more" if least > half else ""
     return control
 
 def error_gap(setting_a, what_a, setting_b, what_b):
-    "How much nearer to the true final states `b` comes than `a`, relative error; errors taken as independent, which is cautious."
+    "How much nearer to the true final states `b` comes than `a`; errors taken as independent, which is cautious."
     def measure(results, name):
         table = results.table(name)
-        a, b = (row_of(table, method=s, part="error at the end", what=w) for s, w in ((setting_a, what_a), (setting_b, what_b)))
+        both = (setting_a, what_a), (setting_b, what_b)
+        a, b = (row_of(table, method=s, part="error at the end", what=w) for s, w in both)
         error = np.sqrt(sum(((r.hi - r.lo) / 2 / norm.ppf(.95)) ** 2 / r.pictures for r in (a, b)))
         return of_error(a.value - b.value, error, a.pictures - 1)
     return measure
@@ -296,7 +303,8 @@ def trivial(bound):
     def control(results, name):
         table = results.table(name)
         found, apart = row_of(table, part="bound", what=bound), row_of(table, what="final states, farthest apart").value
-        return f"the bound is {found.bound / apart:.0f} times the distance of any two final states" if found.bound > apart else ""
+        times = found.bound / apart
+        return f"the bound is {times:.0f} times the distance of any two final states" if times > 1 else ""
     return control
 
 def table_differs(column, a, b, floor=0.): # methods
@@ -365,69 +373,107 @@ TEXT = "reading", "ocr"
 def at(names, percent): return [f"{name} {percent}" for name in names]
 
 CLAIMS = [
-    Claim("1.1", "1, Fig. 1", "The tower is at least a fifth of the work before the answer", "fig1", tower_share(20), unit="percent of FLOPs"),
+    Claim("1.1", "1, Fig. 1", "The tower is at least a fifth of the work before the answer", "fig1",
+          tower_share(20), unit="percent of FLOPs"),
     Claim("1.2", "1", "Dropping tokens harms more in the tower than in the language model, at equal numbers", "table1",
           lambda r, s: least_of([gap("Random (LLM) 20", ["Random (ViT) 20"])(r, s), gap("DART 20", ["DART (ViT) (parity) 20"])(r, s)]), 1),
-    Claim("3.1", "3.1, F", "The tokens that change most are worth keeping: better than random ones", "ablations", ablated("score: random"), 1),
-    Claim("3.2", "3.2, Fig. 2b", "Tokens alike at pruning change alike: L1 distance to the ten nearest", "fig2", nearer("l1"), .1, "chance above 0.5", averaging("l1")),
-    Claim("3.3", "3.2, Fig. 2c", "Tokens alike at pruning change alike: direction (cosine)", "fig2", nearer("cosine"), .1, "chance above 0.5", averaging("cosine")),
+    Claim("3.1", "3.1, F", "The tokens that change most are worth keeping: better than random ones", "ablations",
+          ablated("score: random"), 1),
+    Claim("3.2", "3.2, Fig. 2b", "Tokens alike at pruning change alike: L1 distance to the ten nearest", "fig2",
+          nearer("l1"), .1, "chance above 0.5", averaging("l1")),
+    Claim("3.3", "3.2, Fig. 2c", "Tokens alike at pruning change alike: direction (cosine)", "fig2",
+          nearer("cosine"), .1, "chance above 0.5", averaging("cosine")),
     Claim("3.4", "3.2", "Adding neighbours' changes rebuilds tokens better than copying the nearest one", "theory",
           error_gap("ipcv:retain=0.35,as_layers=3", "copy", "ipcv:retain=0.35,as_layers=3", "ngr"), .02, "relative error"),
     Claim("3.5", "3.3", "Attention Stabilization keeps the kept tokens nearer to the stock model's", "theory",
           error_gap("ipcv:retain=0.35,as_layers=0", "kept", "ipcv:retain=0.35,as_layers=3", "kept"), .01, "relative error"),
     Claim("3.6", "3.4, 3.5", "The language model receives as many visual tokens as without pruning", "table6",
           lambda r, s: counted(row_of(r.table(s), method="IPCV").retain_language - 1), unit="fraction kept"),
-    Claim("4.1", "4.2, Table 1", "At 50 % IPCV is above the tower baselines, as the authors ran them", "table1", gap("IPCV+DART 50", at(IN_TOWER, 50)), 1),
-    Claim("4.2", "4.2, Table 1", "At 35 % IPCV is above the tower baselines, as the authors ran them", "table1", gap("IPCV+DART 35", at(IN_TOWER, 35)), 1),
-    Claim("4.3", "4.2, Table 1", "At 20 % IPCV is above the tower baselines, as the authors ran them", "table1", gap("IPCV+DART 20", at(IN_TOWER, 20)), 1),
-    Claim("4.4", "4.2, Table 1", "At 35 % IPCV is at least 12 points above the next best", "table1", gap("IPCV+DART 35", at(IN_TOWER, 35), floor=12)),
-    Claim("4.5", "4.2, Table 1", "At 50 % IPCV keeps 95 % of the accuracy or more (the paper: 97.8)", "table1", reaches(["IPCV+DART 50"], 95)),
-    Claim("4.6", "4.2, Table 1", "At 35 % IPCV keeps 90 % or more (the paper: 94.9)", "table1", reaches(["IPCV+DART 35"], 90)),
-    Claim("4.7", "4.2", "Tower baselines lose most where text has to be read", "table1", lost_more(at(IN_TOWER, 35), TEXT), 5),
-    Claim("4.8", "4.2", "Where text has to be read IPCV is above the tower baselines", "table1", gap("IPCV+DART 35", at(IN_TOWER, 35), TEXT), 5),
-    Claim("4.9", "4.2", "Methods of the language stage keep 80 % or more at 20 %", "table1", reaches(at(IN_LLM, 20), 80)),
+    Claim("4.1", "4.2, Table 1", "At 50 % IPCV is above the tower baselines, as the authors ran them", "table1",
+          gap("IPCV+DART 50", at(IN_TOWER, 50)), 1),
+    Claim("4.2", "4.2, Table 1", "At 35 % IPCV is above the tower baselines, as the authors ran them", "table1",
+          gap("IPCV+DART 35", at(IN_TOWER, 35)), 1),
+    Claim("4.3", "4.2, Table 1", "At 20 % IPCV is above the tower baselines, as the authors ran them", "table1",
+          gap("IPCV+DART 20", at(IN_TOWER, 20)), 1),
+    Claim("4.4", "4.2, Table 1", "At 35 % IPCV is at least 12 points above the next best", "table1",
+          gap("IPCV+DART 35", at(IN_TOWER, 35), floor=12)),
+    Claim("4.5", "4.2, Table 1", "At 50 % IPCV keeps 95 % of the accuracy or more (the paper: 97.8)", "table1",
+          reaches(["IPCV+DART 50"], 95)),
+    Claim("4.6", "4.2, Table 1", "At 35 % IPCV keeps 90 % or more (the paper: 94.9)", "table1",
+          reaches(["IPCV+DART 35"], 90)),
+    Claim("4.7", "4.2", "Tower baselines lose most where text has to be read", "table1",
+          lost_more(at(IN_TOWER, 35), TEXT), 5),
+    Claim("4.8", "4.2", "Where text has to be read IPCV is above the tower baselines", "table1",
+          gap("IPCV+DART 35", at(IN_TOWER, 35), TEXT), 5),
+    Claim("4.9", "4.2", "Methods of the language stage keep 80 % or more at 20 %", "table1",
+          reaches(at(IN_LLM, 20), 80)),
     Claim("4.10", "4.2", "Methods of the language stage fall noticeably from 20 to 5 %", "table1",
           lambda r, s: least_of(gap(f"{m} 20", [f"{m} 5"])(r, s) for m in IN_LLM), 2),
-    Claim("4.11", "4.2, Abstract", "IPCV with DART at 35 % is above methods of the language stage at 5 %", "table1", gap("IPCV+DART 35", at(IN_LLM, 5)), 1),
-    Claim("4.12", "4.2, Table 2", "On clips IPCV is above the tower baselines at 50 %", "table2", gap("IPCV+DART 50", at(IN_TOWER, 50)), 1),
-    Claim("4.13", "4.2, Table 2", "On clips IPCV is above methods of the language stage at 20 %", "table2", gap("IPCV+DART 50", at(IN_LLM, 20)), 1),
-    Claim("4.14", "4.2, Table 2", "On clips IPCV keeps 93 % or more at 50 % (the paper: 95.7)", "table2", reaches(["IPCV+DART 50"], 93)),
-    Claim("4.15", "4.3, Table 3", "On a tower of tiles IPCV with FastV at 40 % is above the tower baselines", "table3", gap("IPCV+FastV 40", at(IN_TOWER, 40)), 1),
-    Claim("4.16", "4.3, Table 3", "On a tower of tiles it is above methods of the language stage at 5 %", "table3", gap("IPCV+FastV 40", at(IN_LLM, 5)), 1),
-    Claim("5.1", "5.1, Table 4", "At 35 % IPCV with DART takes at least 30 points less time (the paper: 39.2)", "table1", faster(["IPCV+DART 35"], [], 30)),
-    Claim("5.2", "5.1, Fig. 4", "IPCV with DART at 35 % is faster than methods of the language stage at 5 %", "table1", faster(["IPCV+DART 35"], at(IN_LLM, 5)), 1),
-    Claim("5.3", "5.1, Fig. 4", "Methods of the language stage hardly get faster from 20 to 5 % (8 points)", "table1", costs_less([(f"{m} 20", f"{m} 5") for m in IN_LLM], 8)),
-    Claim("5.4", "5.1, Fig. 4", "In the same time IPCV is more accurate than the tower baselines", "equal_latency", gap("IPCV", [*IN_TOWER[1:], "DART (ViT)"]), 1),
-    Claim("5.5", "5.1, Fig. 4", "On damaged pictures, too, IPCV is above the tower baselines at 35 %", "table1", gap("IPCV+DART 35", at(IN_TOWER, 35), ["degraded"]), 1),
-    Claim("5.6", "5.1, Table 4", "Time to the first token falls in proportion to the whole (slope within 0.25 of 1)", "table4", proportional("rel_latency_pct", "rel_prefill_pct", .25), unit="slope"),
-    Claim("5.7", "5.1, Table 4", "FLOPs do not tell the time: methods lie 2 points or more off their line", "table4", scatter("flops_pct", "rel_latency_pct", 2)),
+    Claim("4.11", "4.2, Abstract", "IPCV with DART at 35 % is above methods of the language stage at 5 %", "table1",
+          gap("IPCV+DART 35", at(IN_LLM, 5)), 1),
+    Claim("4.12", "4.2, Table 2", "On clips IPCV is above the tower baselines at 50 %", "table2",
+          gap("IPCV+DART 50", at(IN_TOWER, 50)), 1),
+    Claim("4.13", "4.2, Table 2", "On clips IPCV is above methods of the language stage at 20 %", "table2",
+          gap("IPCV+DART 50", at(IN_LLM, 20)), 1),
+    Claim("4.14", "4.2, Table 2", "On clips IPCV keeps 93 % or more at 50 % (the paper: 95.7)", "table2",
+          reaches(["IPCV+DART 50"], 93)),
+    Claim("4.15", "4.3, Table 3", "On a tower of tiles IPCV with FastV at 40 % is above the tower baselines", "table3",
+          gap("IPCV+FastV 40", at(IN_TOWER, 40)), 1),
+    Claim("4.16", "4.3, Table 3", "On a tower of tiles it is above methods of the language stage at 5 %", "table3",
+          gap("IPCV+FastV 40", at(IN_LLM, 5)), 1),
+    Claim("5.1", "5.1, Table 4", "At 35 % IPCV with DART takes at least 30 points less time (the paper: 39.2)", "table1",
+          faster(["IPCV+DART 35"], [], 30)),
+    Claim("5.2", "5.1, Fig. 4", "IPCV with DART at 35 % is faster than methods of the language stage at 5 %", "table1",
+          faster(["IPCV+DART 35"], at(IN_LLM, 5)), 1),
+    Claim("5.3", "5.1, Fig. 4", "Methods of the language stage hardly get faster from 20 to 5 % (8 points)", "table1",
+          costs_less([(f"{m} 20", f"{m} 5") for m in IN_LLM], 8)),
+    Claim("5.4", "5.1, Fig. 4", "In the same time IPCV is more accurate than the tower baselines", "equal_latency",
+          gap("IPCV", [*IN_TOWER[1:], "DART (ViT)"]), 1),
+    Claim("5.5", "5.1, Fig. 4", "On damaged pictures, too, IPCV is above the tower baselines at 35 %", "table1",
+          gap("IPCV+DART 35", at(IN_TOWER, 35), ["degraded"]), 1),
+    Claim("5.6", "5.1, Table 4", "Time to the first token falls in proportion to the whole (slope within 0.25 of 1)", "table4",
+          proportional("rel_latency_pct", "rel_prefill_pct", .25), unit="slope"),
+    Claim("5.7", "5.1, Table 4", "FLOPs do not tell the time: methods lie 2 points or more off their line", "table4",
+          scatter("flops_pct", "rel_latency_pct", 2)),
     Claim("5.8", "5.1, Table 4", "IPCV keeps a larger cache than methods of the language stage at 5 %", "table4",
           table_differs("counted_kv_mib", ["IPCV+DART 35"], at(IN_LLM, 5)), unit="MiB"),
-    Claim("5.9", "5.1, Table 4", "The printed FLOPs can be counted again (to 0.1 TFLOPs)", "table4", column_agrees("counted_tflops", "paper_tflops", .1), unit="TFLOPs"),
+    Claim("5.9", "5.1, Table 4", "The printed FLOPs can be counted again (to 0.1 TFLOPs)", "table4",
+          column_agrees("counted_tflops", "paper_tflops", .1), unit="TFLOPs"),
     Claim("5.10", "5.2, Table 5", "FastV, DART and SparseVLM are equally good partners (within 2 points)", "table5",
           alike([("IPCV+FastV", "IPCV+DART (default)"), ("IPCV+SparseVLM", "IPCV+DART (default)"), ("IPCV+FastV", "IPCV+SparseVLM")], 2)),
     Claim("5.11", "5.2, Table 5", "V2Drop is a worse partner than the three", "table5",
           lambda r, s: least_of(difference(r.rows(s, m, "IPCV+V2Drop"), m, "IPCV+V2Drop") for m in ("IPCV+FastV", "IPCV+DART (default)", "IPCV+SparseVLM")), 1),
-    Claim("5.12", "5.2, Table 5", "A partner in the language model costs IPCV little (DART: less than 2 points)", "table5", alike([("IPCV+DART (default)", "IPCV")], 2)),
-    Claim("5.13", "5.2", "SparseVLM takes more time than DART as a partner", "table5", faster(["IPCV+DART (default)"], ["IPCV+SparseVLM"]), 1),
-    Claim("5.14", "5.3, Table 6", "Attention Stabilization adds accuracy (the paper: 0.8 points)", "table6", gap("IPCV", ["IPCV (w/o AS)"]), .5),
-    Claim("5.15", "5.3, Table 6", "Reintegration adds accuracy (the paper: 0.2 points)", "table6", gap("IPCV", ["IPCV (w/o Reint.)"]), .2),
+    Claim("5.12", "5.2, Table 5", "A partner in the language model costs IPCV little (DART: less than 2 points)", "table5",
+          alike([("IPCV+DART (default)", "IPCV")], 2)),
+    Claim("5.13", "5.2", "SparseVLM takes more time than DART as a partner", "table5",
+          faster(["IPCV+DART (default)"], ["IPCV+SparseVLM"]), 1),
+    Claim("5.14", "5.3, Table 6", "Attention Stabilization adds accuracy (the paper: 0.8 points)", "table6",
+          gap("IPCV", ["IPCV (w/o AS)"]), .5),
+    Claim("5.15", "5.3, Table 6", "Reintegration adds accuracy (the paper: 0.2 points)", "table6",
+          gap("IPCV", ["IPCV (w/o Reint.)"]), .2),
     Claim("5.16", "5.3, Table 6", "Without both it loses more than without either: they complement each other", "table6",
           lambda r, s: least_of(gap(m, ["IPCV (w/o AS, Reint.)"])(r, s) for m in ("IPCV (w/o AS)", "IPCV (w/o Reint.)")), .2),
-    Claim("5.17", "5.3, Table 6", "AS costs little time (less than 5 points; the paper: 4.7)", "table6", costs_less([("IPCV", "IPCV (w/o AS)")], 5)),
-    Claim("5.18", "5.4, Fig. 5", "AS over 3 to 9 blocks is equally good (within 3 points)", "fig5/curves", stable("as_layers", 3, 3, 9, 3)),
-    Claim("5.19", "5.4, Fig. 5", "Later pruning is more accurate", "fig5/curves", slope("prune_layer", 3), .2, "points a block"),
-    Claim("5.20", "5.4, Fig. 5", "Later pruning takes more time", "fig5/curves", slope("prune_layer", 3, "time"), .5, "points a block"),
-    Claim("5.21", "5.4, Fig. 5", "From 3 to 30 neighbours IPCV is equally good (within 3 points)", "fig5/curves", stable("k", 10, 3, 30, 3)),
+    Claim("5.17", "5.3, Table 6", "AS costs little time (less than 5 points; the paper: 4.7)", "table6",
+          costs_less([("IPCV", "IPCV (w/o AS)")], 5)),
+    Claim("5.18", "5.4, Fig. 5", "AS over 3 to 9 blocks is equally good (within 3 points)", "fig5/curves",
+          stable("as_layers", 3, 3, 9, 3)),
+    Claim("5.19", "5.4, Fig. 5", "Later pruning is more accurate", "fig5/curves",
+          slope("prune_layer", 3), .2, "points a block"),
+    Claim("5.20", "5.4, Fig. 5", "Later pruning takes more time", "fig5/curves",
+          slope("prune_layer", 3, "time"), .5, "points a block"),
+    Claim("5.21", "5.4, Fig. 5", "From 3 to 30 neighbours IPCV is equally good (within 3 points)", "fig5/curves",
+          stable("k", 10, 3, 30, 3)),
     Claim("5.22", "5.4, Fig. 5", "One neighbour is too few", "fig5/curves", gap("IPCV", ["k=1"]), 1),
     Claim("E.1", "E, Lemma E.3", "Changes of two tokens differ by their distance and L times that of the sets, L as the same tokens show it", "theory",
           unbroken("E.3 printed, L by subsets"), -1, "percent unbroken"),
-    Claim("E.2", "E, Theorem E.5", "Errors of rebuilt tokens stay below 2B(L + 1)", "theory", unbroken("E.5 printed, L by ascent"), 0, "percent unbroken", trivial("E.5 printed, L by ascent")),
+    Claim("E.2", "E, Theorem E.5", "Errors of rebuilt tokens stay below 2B(L + 1)", "theory",
+          unbroken("E.5 printed, L by ascent"), 0, "percent unbroken", trivial("E.5 printed, L by ascent")),
     Claim("P.1", "4.2, Tables 1 to 3", "The averages on the public benchmarks are as printed", "table1", None),
 ]
 
 # %% ../../nbs/38_claims.ipynb #judge
-COLUMNS = ["method", "section", "model", "effect", "low", "high", "unit", "least", "p", "p_corrected", "against_corrected", "verdict", "reason", "settles"]
+COLUMNS = ["method", "section", "model", "effect", "low", "high", "unit", "least", "p", "p_corrected",
+           "against_corrected", "verdict", "reason", "settles"]
 
 def judge(claims:list,   # of `Claim`
           sources:dict,  # model's name -> `Results`
@@ -438,7 +484,8 @@ def judge(claims:list,   # of `Claim`
     table = pd.DataFrame([judged(c, model, r) for c in claims for model, r in sources.items()])
     corrected = holm(np.r_[table.p, table.against])
     table["p_corrected"], table["against_corrected"] = corrected[:len(table)], corrected[len(table):]
-    table["verdict"] = [verdict(r.effect, r.low, r.high, r.p_corrected, r.against_corrected, r.least, r.control, level) for r in table.itertuples()]
+    table["verdict"] = [verdict(r.effect, r.low, r.high, r.p_corrected, r.against_corrected, r.least, r.control, level)
+                        for r in table.itertuples()]
     table["reason"] = [r.control if r.verdict == OTHER else r.reason for r in table.itertuples()]
     return table[COLUMNS]
 
@@ -451,8 +498,10 @@ def judged(claim:Claim, model:str, results:Results)->dict:
             e = claim.measure(results, claim.source)
             control = claim.control(results, claim.source) if claim.control else ""
         except Missing as error: reason = str(error)
-    return dict(method=f"{claim.id} {claim.says}", section=claim.section, model=model, effect=e.value, low=e.low, high=e.high, unit=claim.unit,
-                least=claim.least, p=e.p if e.value > 0 else np.nan if np.isnan(e.p) else 1., against=p_against(e, claim.least), control=control, reason=reason, settles=claim.command())
+    p = e.p if e.value > 0 or np.isnan(e.p) else 1.
+    return dict(method=f"{claim.id} {claim.says}", section=claim.section, model=model, effect=e.value, low=e.low,
+                high=e.high, unit=claim.unit, least=claim.least, p=p, against=p_against(e, claim.least),
+                control=control, reason=reason, settles=claim.command())
 
 # %% ../../nbs/38_claims.ipynb #page
 def told(row)->str:
@@ -465,7 +514,8 @@ def told(row)->str:
 def page(table:pd.DataFrame)->pd.DataFrame: # section, claim, least, a column a model, the command
     "The verdicts for people, one row a claim."
     first = table.drop_duplicates("method").set_index("method")
-    shown = pd.DataFrame({"section": first.section, "counts from": [f"{r.least:g} {r.unit}" for r in first.itertuples()]}, index=first.index)
+    counts = [f"{r.least:g} {r.unit}" for r in first.itertuples()]
+    shown = pd.DataFrame({"section": first.section, "counts from": counts}, index=first.index)
     for model, rows in table.groupby("model", sort=False):
         shown[model] = {r.method: told(r) for r in rows.itertuples()}
     return shown.assign(settles=first.settles).rename_axis("claim").reset_index()
@@ -479,9 +529,11 @@ def html(shown:pd.DataFrame)->str:
     "The same for a browser, verdicts in colour."
     def cell(text):
         kind = next((v for v in (OTHER, *VERDICTS) if str(text).startswith(v)), None)
-        return f"<td style='background:{SHADES[kind]}'>{escape(str(text))}</td>" if kind else f"<td>{escape(str(text))}</td>"
+        style = f" style='background:{SHADES[kind]}'" if kind else ""
+        return f"<td{style}>{escape(str(text))}</td>"
     head = "".join(f"<th>{escape(c)}</th>" for c in shown)
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in shown.values) + "</table>"
+    rows = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in shown.values)
+    return f"<table><tr>{head}</tr>{rows}</table>"
 
 SHADES = dict(zip(VERDICTS, ("#d4efd4", "#f6d3d0", "#eeeeee", "#eeeebb", "#ffffff")))
 COLOURS = dict(zip(VERDICTS, ("tab:green", "tab:red", "tab:gray", "tab:olive", "black")))
@@ -491,7 +543,8 @@ def forest(table:pd.DataFrame): # the figure
     import matplotlib.pyplot as plt
     there = table[table.verdict != NONE]
     units = there.groupby("unit", sort=False).size()
-    figure, axes = plt.subplots(len(units), 1, figsize=(9, .8 * len(units) + .26 * len(there)), layout="constrained", height_ratios=units + 1.5, squeeze=False)
+    size = 9, .8 * len(units) + .26 * len(there)
+    figure, axes = plt.subplots(len(units), 1, figsize=size, layout="constrained", height_ratios=units + 1.5, squeeze=False)
     marks = dict(zip(dict.fromkeys(table.model), "osD^v"))
     for ax, unit in zip(axes[:, 0], units.index):
         rows = there[there.unit == unit].reset_index(drop=True)
@@ -502,7 +555,8 @@ def forest(table:pd.DataFrame): # the figure
         ax.axvline(0, color="grey", lw=.8)
         several = len(marks) > 1
         names = [r.method if len(r.method) < 78 else r.method[:75] + "..." for r in rows.itertuples()]
-        ax.set_yticks(-np.arange(len(rows)), [f"{n} [{m}]" if several else n for n, m in zip(names, rows.model)], fontsize=7)
+        if several: names = [f"{n} [{m}]" for n, m in zip(names, rows.model)]
+        ax.set_yticks(-np.arange(len(rows)), names, fontsize=7)
         ax.set(xlabel=unit, ylim=(-len(rows) + .4, .6))
     handles = [plt.Line2D([], [], color=COLOURS[v], lw=3, label=v) for v in VERDICTS[:4]]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
