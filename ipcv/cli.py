@@ -252,3 +252,5 @@ def train_tiny(out:TrainOut=Path("runs/tiny"),
     from ipcv.study.training import PLAN, SMOKE, train
     train(out, SMOKE if smoke else PLAN, device)
     typer.echo(f"the model is in {out/'model'}: ipcv eval vanilla --model {out/'model'}")
+
+if __name__ == "__main__" and "__file__" in globals(): app(prog_name="ipcv") # `python -m ipcv.cli`

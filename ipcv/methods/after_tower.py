@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from torch import Tensor
-from ..errors import ConfigError, UnsupportedModelError
+from ..errors import ConfigError, UnsupportedModelError, shown
 from ..families.base import positions
 from ..families.registry import language_adapter, tower_for
 from ..hooks import span
@@ -40,7 +40,7 @@ class AfterTowerConfig(Method):
         "Before any work. Raises `ConfigError` or `UnsupportedModelError` where positions cannot be dropped."
         adapter = language_adapter(tower.model)
         if self.only and "video" not in adapter.grids:
-            raise UnsupportedModelError(f"{adapter.family}: {self} prunes {self.only}; prompts of this family do not "
+            raise UnsupportedModelError(f"{tower.family}: {self} prunes {self.only}; prompts of this family do not "
                                         "say which tokens are frames of a video")
 
     def fits(self, depth:int): "Layer 0 is always there."
@@ -145,13 +145,17 @@ def as_mask(
     n:int, count:int,
     method, # for the message
 )->Tensor: # (n,) True at tokens that stay
-    "A choice as a mask. Raises `ConfigError` for another shape."
+    "A choice as a mask. Raises `ConfigError` for another shape, and on the CPU, where nothing waits, for other indices."
+    allowed = f"allowed are ({count},) int64 indices, or ({n},) bool"
+    if not isinstance(chosen, Tensor): raise ConfigError(f"{method}: choose gave {shown(chosen)}; {allowed}")
     if chosen.dtype == torch.bool and chosen.shape == (n,): return chosen
     if chosen.dtype == torch.long and chosen.shape == (count,):
+        on_cpu = chosen.device.type == "cpu"
+        if on_cpu and (len(chosen.unique()) < count or not bool(((chosen >= 0) & (chosen < n)).all())):
+            raise ConfigError(f"{method}: choose gave {shown(chosen.tolist())}; {allowed}, different ones of 0 to {n - 1}")
         return torch.zeros(n, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, True)
     kind = str(chosen.dtype).removeprefix("torch.")
-    raise ConfigError(f"{method}: choose gave {tuple(chosen.shape)} of {kind}; "
-                      f"allowed are ({count},) int64 indices, or ({n},) bool")
+    raise ConfigError(f"{method}: choose gave {tuple(chosen.shape)} of {kind}; {allowed}")
 
 # %% ../../nbs/09_after_tower.ipynb #items
 def items_of(

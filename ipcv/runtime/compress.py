@@ -76,6 +76,12 @@ class Compression:
         self._detach()
         if was_attached: check_run(self)
 
+    @staticmethod
+    def of(model:nn.Module): # a `Compression`, or None where the model is stock
+        "The handle of a compressed model, for instance to `remove` one that was not kept."
+        held = _compressed.get(tower_for(model).model)
+        return held and held()
+
     def clear(self):
         "Forget the report, the totals and the trace, for instance after a warm-up. Passes go on being numbered."
         self.log.clear()
@@ -108,10 +114,10 @@ class Compression:
 
     def _detach(self):
         while self._undo: self._undo.pop()()
-        _compressed.discard(self.tower.model)
+        _compressed.pop(self.tower.model, None)
 
 # %% ../../nbs/07_compress.ipynb #cell-15
-_compressed = weakref.WeakSet() # models that are compressed at the moment
+_compressed = weakref.WeakKeyDictionary() # models that are compressed at the moment -> weak reference to the handle
 
 def install(run:Compression):
     """Put a handle between a model, its tower and its blocks, or change nothing.
@@ -119,8 +125,8 @@ def install(run:Compression):
     Raises `AlreadyCompressedError`, and `ConfigError` for a language model that cannot be shortened."""
     tower, model = run.tower, run.tower.model
     if model in _compressed:
-        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, "
-                                     "or call its `remove()`, first")
+        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, "
+                                     "first; a lost handle is Compression.of(model)")
     further_up = run.language is not None and not after_tower(run)
     drop = LayerDrop(run.model, run.language, partial(record_language, run)) if further_up else None
     pruner = before_layer_0(run)
@@ -132,7 +138,7 @@ def install(run:Compression):
     except BaseException:
         run._detach()
         raise
-    _compressed.add(model)
+    _compressed[model] = weakref.ref(run) # the hooks hold the handle itself
 
 def after_tower(run:Compression) -> bool: # does the method of the language stage act there?
     return run.language is not None and run.language.where == "after the tower"
