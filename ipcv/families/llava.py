@@ -83,7 +83,7 @@ class LlavaNextTower(EncoderTower):
     "LLaVA-NeXT's tower: a base tile and up to four more of a picture."
     family = "LLaVA-NeXT"
     packings = ("pack_image_features",)
-    def tiles(self, modality, args, kwargs): return tiles_of_pictures(self.model, args, kwargs)
+    def parts(self, modality, args, kwargs): return tiles_of_pictures(self.model, args, kwargs)
 
 class LlavaOnevisionTower(EncoderTower):
     "LLaVA-OneVision's tower (arXiv:2408.03326): tiles of pictures, frames of clips."
@@ -92,7 +92,7 @@ class LlavaOnevisionTower(EncoderTower):
     packings = "pack_image_features", "apply_pooling"
     newlines = {"video": 1}
 
-    def tiles(self, modality, args, kwargs):
+    def parts(self, modality, args, kwargs):
         return tiles_of_pictures(self.model, args, kwargs) if modality == "image" else self.groups(modality, args, kwargs)
 
     def groups(self, modality, args, kwargs):

@@ -19,7 +19,7 @@ from ..families.registry import language_adapter, tower_for
 from ..hooks import span
 from ..language.cache import check_cache
 from ..language.drop import prompt_length, refuse_parts, visual_and_valid
-from ..language.prompt import PlaceholderPruner, Prompt, pass_in_pieces
+from ..language.prompt import PlaceholderPruner, Prompt, beams_of, pass_in_pieces
 from .base import Method, check_switch
 
 # %% ../../nbs/09_after_tower.ipynb #base
@@ -202,7 +202,7 @@ class ItemPruner(PlaceholderPruner):
         model,         # a stock multimodal model, with a head or below it
         method,        # an `AfterTower`
         unfilled=None, # of a tower that drops tokens, see `PlaceholderPruner`
-        done=None,     # called with the items of a pass
+        done=None,     # called with the items of a pass, of one beam of each prompt
     ):
         super().__init__(model, unfilled)
         self.method, self.done, self.side = method, done, tower_for(model).side
@@ -222,7 +222,7 @@ class ItemPruner(PlaceholderPruner):
         with span("choice"), torch.no_grad():
             for method, item in each_with_budget(self.method, items):
                 decide(method, item, call["inputs_embeds"], valid_there & ~visual)
-        if self.done is not None: self.done(items, len(valid))
+        if self.done is not None: self.done([item for item in items if item.row % beams_of(len(valid)) == 0])
         if all(item.stays is None for item in items): return left
         keep = everywhere & (valid.cumsum(1) > 0) # also without the padding in front
         for item in items:

@@ -259,7 +259,7 @@ def entrance(run, modality, previous, *args, **kwargs):
     if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
     now.modality, now.packed, now.grids = modality, [], run.tower.given_grids(modality, args, kwargs)
     now.groups = groups = run.tower.groups(modality, args, kwargs)
-    now.tiles = run.tower.tiles(modality, args, kwargs)
+    now.tiles = run.tower.parts(modality, args, kwargs)
     now.source = args[0] if args else next((x for name, x in kwargs.items() if name.startswith("pixel_values")), None)
     try: out = previous(*args, **kwargs)
     finally: now.modality = now.grids = now.groups = now.tiles = now.source = None

@@ -238,12 +238,11 @@ def merged_grids(run, known, items) -> list: # per item: frames, rows and column
     return [(t, h // side, w // side) for t, h, w in known.tolist()]
 
 # %% ../../nbs/07_report.ipynb #record-choice
-def record_choice(run, items:list, prompts:int=1): # of `methods.after_tower.Item`
-    "Write down what a method after the tower kept of each item, of one beam of each prompt."
+def record_choice(run, items:list): # of `methods.after_tower.Item`
+    "Write down what a method after the tower kept of each item."
     record = run._now.seen
     if run._now.step and "language" in record.stages(): return # the same prompt again, one token longer
     for item in items:
-        if item.row % beams_of(prompts): continue
         size, stays, shape = len(item.columns), item.kept(), "x".join(map(str, item.grid))
         kept, layer = int(stays.sum()), run.language.layers[0]
         record.add("language", str(run.language), item.modality, shape, size, kept, layer, prunable=size > 1)
