@@ -67,15 +67,15 @@ def is_count(value) -> bool:
     "An integer of at least 1."
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
 
-def check_list(tokens:tuple, sizes, batch:int): # as for `Method.check_items`
-    "Raise `ConfigError` unless the numbers of a list fit the items of each prompt."
-    prompts, left = divmod(len(sizes), len(tokens))
-    if left or not prompts or batch % prompts:
-        there = f"{len(sizes)} item{'s' * (len(sizes) != 1)}" + (f" in {batch} prompts" if batch > 1 else "")
-        raise bad_field("tokens", tokens, f"one number for each item of a prompt, here for {there}")
-    for i, n in enumerate(sizes):
-        if tokens[i % len(tokens)] <= n: continue
-        raise bad_field("tokens", tokens, f"at most {n} for item {i}, which has {n} visual tokens")
+def check_list(tokens:tuple, sizes, prompt:int|None=None): # as for `Method.check_items`
+    "Raise `ConfigError` unless the numbers of a list fit the items of a prompt."
+    there = "" if prompt is None else f" of prompt {prompt}"
+    if len(sizes) != len(tokens):
+        items = f"{len(sizes)} item{'s' * (len(sizes) != 1)}"
+        raise bad_field("tokens", list(tokens), f"one number for each image and video of a prompt, here for {items}{there}")
+    for i, (number, n) in enumerate(zip(tokens, sizes)):
+        if number <= n: continue
+        raise bad_field("tokens", list(tokens), f"at most {n} for item {i}{there}, which has {n} visual tokens")
 
 # %% ../../nbs/09_base.ipynb #cell-24
 @dataclass(frozen=True)
@@ -99,18 +99,19 @@ class Method(Share):
         return super().__new__(cls)
 
     def check_items(self,
-        sizes, # of each item of a pass: visual tokens as the language model counts them
-        batch:int=0, # prompts that they belong to, beams among them; 0: unknown
+        sizes, # of each image and video of a prompt: visual tokens as the language model counts them
+        prompt:int|None=None, # its number in the batch, for the message
     ):
-        "Raise `ConfigError` unless the numbers of a list fit the items of each prompt."
-        if self.by_item: check_list(self.tokens, sizes, batch)
+        "Raise `ConfigError` unless the numbers of a list fit the items of a prompt."
+        if self.by_item: check_list(self.tokens, sizes, prompt)
 
     def of_sample(self,
         sizes:tuple, # visual tokens of each of its images and videos
+        prompt:int|None=None, # its number in the batch, for messages
     ): # the same kind of method
         "As a sample with these items has it: a budget summed over them. Raises `ConfigError` where a list doesn't fit."
         if self.tokens is None: return self
-        if sizes: self.check_items(sizes, batch=1)
+        if sizes: self.check_items(sizes, prompt)
         whole = sum(self.of(i).keeps(n) for i, n in enumerate(sizes))
         return replace(self, tokens=max(1, whole))
 

@@ -71,6 +71,9 @@ class LanguageMethod(Method):
     def __post_init__(self):
         super().__post_init__()
         check_integer("layer", self.layer, 1)
+        if self.by_item:
+            one = f"one number: {self.name} chooses over the whole prompt, and keeps so many for each image and video in sum"
+            raise bad_field("tokens", list(self.tokens), one)
 
     @property
     def layers(self)->tuple:

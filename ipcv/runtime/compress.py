@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
-           'check_list', 'check_alike', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
-           'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'as_given', 'check_run',
-           'check_frames', 'compress', 'check_methods', 'joined', 'check_compile']
+           'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape', 'check_embeddings', 'beside',
+           'entrance', 'current', 'through_tower', 'as_given', 'check_run', 'check_frames', 'compress', 'check_methods',
+           'joined', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from ..methods.after_tower import ItemPruner
 from ..methods.base import Method, check_stages
 from ..hooks import wrap
-from ..language.prompt import PlaceholderPruner, placeholders_known
+from ..language.prompt import NoteGeneration, PlaceholderPruner, placeholders_known
 from ..language.drop import LayerDrop
 from .features import FeatureLedger
-from .memo import recall
+from .memo import recall, run_shared
 from .remaining import packing, remaining
 from .replay import Graphs
 from .report import PassRecord, PruningLog, ThreadState, counted, describe
 from .report import record_choice, record_items, record_language
-from .tower import run_tower, through_block
+from .tower import check_prompts, in_prompts, shares, through_block
 from ..errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
 from ..families.attention import substitutable
 from ..families.registry import tower_for, unwrap
@@ -157,6 +157,8 @@ def wrappers(run:Compression): # yields (owner, name of a method, what goes arou
     yield tower.module, "forward", partial(through_tower, run)
     for modality, name in tower.entrances.items(): yield tower.model, name, partial(entrance, run, modality)
     if not run.in_tower: return
+    by_prompt = run.vision is not None and run.vision.tokens is not None
+    if by_prompt and hasattr(run.model, "generate"): yield run.model, "generate", NoteGeneration()
     for name in tower.packings: yield tower.model, name, partial(packing, run)
     for i, block in enumerate(tower.blocks): yield block, "forward", partial(through_block, run, i)
 
@@ -174,38 +176,18 @@ def whole_pass(run, previous, *args, **kwargs):
     Raises `NothingPrunedError` where a method that should prune did not."""
     now, call = run._now, {**dict(zip(run._names, args)), **kwargs}
     begins, record = starts_sequence(call), open_pass(run, call)
-    before, now.seen, now.inside, record.used = len(record.rows), record, True, True
-    try: out = previous(*args, **kwargs)
-    finally: now.inside = False
+    before, fresh, now.seen, now.inside, record.used, now.call = len(record.rows), not record.used, record, True, True, call
+    try:
+        if begins and run.vision and run.vision.by_item: check_prompts(run.vision, in_prompts(run) or [])
+        out = previous(*args, **kwargs)
+    except ConfigError: # a pass that is refused is none
+        record.withdraw(0 if fresh else before)
+        raise
+    finally: now.inside, now.call = False, None
     if not begins or not run.methods: return out
-    check_list(run, record, call)
     if any(call.get(name) is not None for name in ("image_grid_thw", "video_grid_thw")): check_pass(run, record, before)
     if not record.rows: record.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
-
-def check_list(run, record, call:dict):
-    "Raise `ConfigError` where a list of budgets of the vision method does not fit the items of each prompt."
-    first = {method.stage for method in run.in_tower[:1]} # what came in is in its rows
-    seen = [row[4] // run.tower.cell for row in record.rows if row[0] in first]
-    if seen and run.vision:
-        run.vision.check_items(seen, batch=prompt_shape(call)[0])
-        check_alike(run, call, len(seen))
-
-def check_alike(run, call:dict, items:int): # of the tower's pass
-    """Raise `ConfigError` where a list of budgets of the vision method could reach the wrong items: the tower sees the images of all
-    prompts in a row, then the videos, so a batch has to hold prompts of one kind, each with images or videos alone."""
-    ids, tokens = call.get("input_ids"), run.vision.tokens
-    if ids is None or not run.vision.by_item: return
-    config = run.model.config
-    marks = [ids == getattr(config, f"{kind}_token_id", -1) for kind in ("image", "video")]
-    if all(mark.any() for mark in marks):
-        raise bad_field("tokens", list(tokens), "one number for all items of prompts that hold images and videos")
-    mark = marks[0] | marks[1]
-    found = ((mark[:, 1:] & ~mark[:, :-1]).sum(1) + mark[:, 0]).tolist() # runs of placeholders; of a video there may be several
-    images = marks[0].any() and sum(found) % items == 0 # an image is one run, where it is no tiles
-    if len(set(found)) > 1 or images and found[0] != len(tokens):
-        there = ", ".join(map(str, found))
-        raise bad_field("tokens", list(tokens), f"one number for each item of a prompt, in prompts with as many, here with {there}")
 
 def check_places(run, call:dict):
     "Raise `ConfigError` where embeddings hold features at unknown positions and a method has to drop some."
@@ -283,9 +265,10 @@ def entrance(run, modality, previous, *args, **kwargs):
     if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
     now.modality, now.packed, now.grids = modality, [], run.tower.given_grids(modality, args, kwargs)
     now.groups = groups = run.tower.groups(modality, args, kwargs)
+    now.tiles = run.tower.parts(modality, args, kwargs)
     now.source = args[0] if args else next((x for name, x in kwargs.items() if name.startswith("pixel_values")), None)
     try: out = previous(*args, **kwargs)
-    finally: now.modality = now.grids = now.groups = now.source = None
+    finally: now.modality = now.grids = now.groups = now.tiles = now.source = None
     place = min(1, len(out) - 1)
     features = out[place] if isinstance(out, tuple) else out.pooler_output
     if now.stays and not run.tower.compact_merger:
@@ -311,7 +294,9 @@ def through_tower(run, previous, *args, **kwargs):
     if now.grids is not None: items = run.tower.joined(items, now.grids)
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     if run.pixels: args, kwargs = as_given(run.tower, now.source, args, kwargs)
-    out, results = (run_tower if run.memory is None else recall)(run, previous, args, kwargs, items)
+    now.budgets = shares(run, items)
+    if run.memory is None: out, results = run_shared(run, previous, args, kwargs, items, now.budgets)
+    else: out, results = recall(run, previous, args, kwargs, items)
     record = current(run)
     if run.in_tower: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]
