@@ -49,8 +49,8 @@ else: raise AssertionError('ipcv.compress is a function')
 
 def call(*command, **kw):
     "Run a command; its output, and an exception with that output when it fails"
-    try: done = subprocess.run([sys.executable, *map(str, command)], env=ENV, text=True, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT, **kw)
+    how = dict(env=ENV, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT) | kw
+    try: done = subprocess.run([sys.executable, *map(str, command)], **how)
     except subprocess.TimeoutExpired as e:
         shown = e.stdout.decode(errors="replace") if isinstance(e.stdout, bytes) else e.stdout or ""
         raise RuntimeError(f"{shown}\nstopped after {LIMIT} s") from None
@@ -123,6 +123,28 @@ def sidebar(tmp):
                            f"in nbs/ and not in _quarto.yml: {sorted(set(there) - set(listed))}")
 
 
+def paths(tmp):
+    "No notebook, table or text holds a path of the machine that it was run on"
+    private = re.compile("|".join(["site-packages", "/home/", "/Users/", "/root/", "/tmp/", re.escape(f"{ROOT}/"), re.escape(f"{sys.prefix}/")]))
+    files = [p for d in ("nbs", "experiments") for p in (ROOT / d).rglob("*") if p.suffix in (".ipynb", ".csv", ".json", ".jsonl")]
+    files = [p for p in files if "results" not in p.parts and ".ipynb_checkpoints" not in p.parts]
+    found = [f"{p.relative_to(ROOT)}:{i}: {line.strip()[:120]}" for p in [*files, *ROOT.glob("*.md")]
+             for i, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1) if private.search(line)]
+    if found: raise RuntimeError("\n".join(found))
+
+
+def scripts(tmp):
+    "What `experiments/gpu_batch.sh` runs and `bench_towers.py` run at their smallest sizes"
+    at = {"cwd": tmp, "env": {**ENV, "PYTHONPATH": str(ROOT)}}
+    for name, *how in (["bench_selection", "--tokens", 60, "--visual", 40, "--repeats", 1, "--retain", .35], ["bench_matching", "--side", 16, "--repeats", 1],
+                       ["bench_neighbours", "--frames", 2, "--patches", 64, "--width", 64], ["bench_products", "--patches", 16, "--repeats", 1, "--retain", .35],
+                       ["bench_towers", "LLaVA-1.5", "--rounds", 1], ["gpu_bench", "--small", "--only", "tower-clip"],
+                       ["gpu_tests", "--device", "cpu", "--notebooks", "07_replay", "--families", "Qwen2-VL", "--methods", "dart", "--workers", 1]):
+        out = ["--out", Path(tmp, name if name.startswith("gpu") else f"{name}.csv")]
+        call(ROOT / f"experiments/{name}.py", *how, *out, **at)
+        if not out[1].exists(): raise RuntimeError(f"{name}.py wrote nothing")
+
+
 def attempt(name, test, *args):
     "Run one test and say how it went"
     start = time.perf_counter()
@@ -150,8 +172,8 @@ def main():
     there = {p.stem: p for p in sorted((ROOT / "nbs").glob("[!_.]*.ipynb"), reverse=True)}  # the longest are last: start there
     if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
-    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar]
-    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 6 minutes on two cores)",
+    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar, paths, scripts]
+    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 10 minutes on two cores)",
           flush=True)
     start = time.perf_counter()
     with ThreadPoolExecutor(args.workers) as pool:

@@ -49,7 +49,7 @@ def main():
         items = tower.items(None, (None, grid), {})
 
         def joining():
-            tower_pass = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], ["weigh"], True)
+            tower_pass = Merging(ToMe(.8, schedule="steep"), tower, items, [[n // 5 // 4 * 4]], [["weigh"]], True)
             tower_pass.start_merging(states, kwargs)
             wait(); start = time.perf_counter()
             tower_pass.merge_step(0, states, metric, kwargs)
@@ -60,7 +60,7 @@ def main():
             return time.perf_counter() - start
 
         def weighted():
-            tower_pass = Merging(ToMe(.8), tower, items, [[0]], ["weigh"], True)
+            tower_pass = Merging(ToMe(.8), tower, items, [[0]], [["weigh"]], True)
             tower_pass.start_merging(states, kwargs)
             wait(); start = time.perf_counter(); tower_pass.merging_block(0, None, states, kwargs); wait()
             return time.perf_counter() - start

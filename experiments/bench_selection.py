@@ -17,6 +17,7 @@ from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
 
 import ipcv
+from ipcv.families.registry import language_adapter
 from ipcv.language.drop import DecoderPass
 from ipcv.language.packing import take
 from ipcv.measure.environment import machine
@@ -35,17 +36,18 @@ def decoder(layers, dtype, device):
                 vocab_size=64, bos_token_id=None, eos_token_id=None, rope_parameters=dict(rope_type="default", rope_theta=1e6, mrope_section=[16, 24, 24]))
     vision = dict(depth=1, embed_dim=32, num_heads=2, hidden_size=3584, mlp_ratio=1)
     torch.manual_seed(0)
-    return Qwen2VLModel(Qwen2VLConfig(vision_config=vision, text_config=text)).eval().requires_grad_(False).to(device, dtype).language_model
+    return Qwen2VLModel(Qwen2VLConfig(vision_config=vision, text_config=text)).eval().requires_grad_(False).to(device, dtype)
 
 
 class Timed:
     "A method that notes how long its choices take."
     def __init__(self, method, wait):
-        self.method, self.wait, self.layers, self.kept_per_stage = method, wait, method.layers, method.kept_per_stage
-        self.seconds, self.tokens = 0., []
+        self.method, self.wait, self.seconds, self.seen = method, wait, 0., []
+
+    def __getattr__(self, name): return getattr(self.method, name)
 
     def choose(self, view):
-        self.tokens.append(view.visual.shape[1])
+        self.seen.append(view.visual.shape[1])
         self.wait()
         start = time.perf_counter()
         out = self.method.choose(view)
@@ -54,17 +56,17 @@ class Timed:
         return out
 
 
-def choices(text, method, inputs, angles, visual, wait):
+def choices(adapter, method, inputs, angles, visual, wait):
     "One prompt's way down through a method's stages; inputs are those of layers 0, 1 and 2, and stand in for deeper ones."
     timed = Timed(method, wait)
-    decoder_pass = DecoderPass(timed, {"image": visual}, torch.ones_like(visual), text.norm)
-    decoder_pass.first, decoder_pass.below = inputs[0], text.layers[1]
+    decoder_pass = DecoderPass(timed, {"image": visual}, torch.ones_like(visual), adapter)
+    decoder_pass.first, decoder_pass.below = inputs[0], adapter.layers[1]
     angles = [a.expand(len(visual), -1, -1) for a in angles]
     for layer in method.layers:
         columns = decoder_pass.columns
         decoder_pass.before = take(inputs[1], columns)
         decoder_pass.kwargs = {"position_embeddings": tuple(take(a, columns) for a in angles)}
-        decoder_pass.shed(layer, take(inputs[2], columns))
+        decoder_pass.drop(layer, take(inputs[2], columns))
     return timed
 
 
@@ -104,7 +106,8 @@ KINDS = (DART, {}), (FastV, {}), (V2Drop, {}), (V2Drop, dict(parity=True)), (Spa
 def measured(a, wait):
     "One row per method and ratio: seconds of choosing beside those of a layer."
     dtype = getattr(torch, a.dtype)
-    text = decoder(a.layers, dtype, a.device)
+    model = decoder(a.layers, dtype, a.device)
+    text, adapter = model.language_model, language_adapter(model)
     inputs = [torch.randn(1, a.tokens, 3584, device=a.device, dtype=dtype)]
     visual = torch.zeros(1, a.tokens, dtype=torch.bool, device=a.device)
     visual[:, 15:15 + a.visual] = True
@@ -115,7 +118,7 @@ def measured(a, wait):
         inputs.append(out[0] if isinstance(out, tuple) else out)
 
     methods = [kind(retain, **more) for retain in a.retain for kind, more in KINDS]
-    tokens = {m: choices(text, m, inputs, angles, visual, wait).tokens for m in methods} # warms up
+    tokens = {m: choices(adapter, m, inputs, angles, visual, wait).seen for m in methods} # warms up
     forwards, seconds = [], {m: [] for m in methods}
     for repeat in range(a.repeats):
         wait()
@@ -123,7 +126,7 @@ def measured(a, wait):
         layer(repeat % a.layers, inputs[0])
         wait()
         forwards.append(time.perf_counter() - start)
-        for m in methods: seconds[m].append(choices(text, m, inputs, angles, visual, wait).seconds)
+        for m in methods: seconds[m].append(choices(adapter, m, inputs, angles, visual, wait).seconds)
     one = median(forwards)
     facts = dict(prompt_tokens=a.tokens, visual_tokens=a.visual, repeats=a.repeats, device=a.device, dtype=a.dtype, threads=torch.get_num_threads(),
                  hardware=hardware(a.device), python=platform.python_version(), torch=torch.__version__, transformers=transformers.__version__, ipcv=ipcv.__version__)

@@ -5,8 +5,7 @@
 
 Towers have the widths of real models, eight blocks and random weights, in fp32 on the CPU; the language model is a stub of one layer. Qwen3.5's tower is
 Qwen3-VL's without DeepStack. The stock tower and IPCV take turns on the same input; a row holds medians. Run it alone on the machine: other work changes the ratios.
-What follows the blocks runs in full in both: GLM-4V's 2 x 2 convolution there goes at a seventh of a product's speed on a CPU (0.65 of 4.2 s), so its ratio
-is the furthest from that of its FLOPs; without it, 1.04 times."""
+What follows the blocks runs in full in both (`after_ms`); `blocks_by_flops` is the ratio without it."""
 import argparse, statistics, sys, time, warnings
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tqdm import tqdm
 warnings.filterwarnings("ignore")
 import transformers
 from ipcv import IPCV, compress
+from ipcv.families.registry import tower_for
 from ipcv.measure.environment import machine, versions
 from ipcv.measure.flops import TOWER, true_counts
 
@@ -72,7 +72,7 @@ def made(name):
 def row(name, rounds):
     "Medians of one family"
     model, grid, call = made(name)
-    seconds = dict(stock=[], ipcv=[])
+    seconds, ends, after = dict(stock=[], ipcv=[]), [], []
     def once(which):
         start = time.perf_counter()
         call()
@@ -80,13 +80,18 @@ def row(name, rounds):
     with torch.inference_mode():
         call()
         for _ in range(rounds):
+            hook = tower_for(model).blocks[-1].register_forward_hook(lambda *_: ends.append(time.perf_counter()))
             once("stock")
+            after.append(time.perf_counter() - ends[-1])
+            hook.remove()
             with compress(model, METHOD): once("ipcv")
     ratio = statistics.median(b / a for a, b in zip(seconds["stock"], seconds["ipcv"]))
-    flops = [true_counts(model.config, methods, [grid]).only(*TOWER) for methods in ("vanilla", str(METHOD))]
-    stock, ipcv = (1000 * statistics.median(s) for s in seconds.values())
+    counts = [true_counts(model.config, methods, [grid]) for methods in ("vanilla", str(METHOD))]
+    flops, rest = [count.only(*TOWER) for count in counts], counts[0].only("merger") / (1 + len(tower_for(model).taps({}))) # DeepStack's mergers are alike
+    stock, ipcv, after = (1000 * statistics.median(s) for s in (*seconds.values(), after))
     return dict(family=name, grid="x".join(map(str, grid)), width=model.config.vision_config.to_dict().get("embed_dim", 0) or model.config.vision_config.hidden_size,
-        stock_ms=stock, ipcv_ms=ipcv, time_pct=100 * ratio, flops_pct=100 * flops[1] / flops[0], time_by_flops=ratio * flops[0] / flops[1])
+        stock_ms=stock, ipcv_ms=ipcv, time_pct=100 * ratio, flops_pct=100 * flops[1] / flops[0], time_by_flops=ratio * flops[0] / flops[1],
+        after_ms=after, blocks_by_flops=(ipcv - after) / (stock - after) * (flops[0] - rest) / (flops[1] - rest))
 
 
 def main():
@@ -101,7 +106,7 @@ def main():
     table = pd.DataFrame(rows)
     out = args.out or (None if args.families else Path(__file__).parent / "towers.csv")
     print(f"{METHOD}, {DEPTH} blocks, fp32, CPU: {machine()['cpu']}; torch {torch.__version__}, transformers {transformers.__version__}; medians of {args.rounds} rounds")
-    print(table.round(dict(stock_ms=0, ipcv_ms=0, time_pct=1, flops_pct=1, time_by_flops=3)).to_string(index=False))
+    print(table.round(dict(stock_ms=0, ipcv_ms=0, time_pct=1, flops_pct=1, time_by_flops=3, after_ms=0, blocks_by_flops=3)).to_string(index=False))
     if out: table.round(4).to_csv(out, index=False)
 
 

@@ -38,6 +38,7 @@ def notebook(name):
     os.chdir(NBS)
     start = time.perf_counter()
     try: execute(name)
+    except ModuleNotFoundError as e: return name, time.perf_counter() - start, f"skipped: {e}"
     except Exception: return name, time.perf_counter() - start, traceback.format_exc(limit=-3)
     return name, time.perf_counter() - start, ""
 
@@ -86,8 +87,9 @@ def main():
         pairs = [pool.submit(family, f, d, args.device, args.methods) for d in args.dtypes for f in args.families or names]
         for done in as_completed(work):
             name, seconds, wrong = done.result()
-            failed |= bool(wrong)
-            print(f"{name}: {'FAILED' if wrong else 'passed'} in {seconds:.0f} s\n{wrong}", end="" if wrong else "\n", flush=True)
+            skipped = wrong.startswith("skipped")
+            failed |= bool(wrong) and not skipped
+            print(f"{name}: {wrong if skipped else 'FAILED' if wrong else 'passed'}, {seconds:.0f} s", "" if skipped else wrong, flush=True)
         for done in pairs:
             row, wrong = done.result()
             rows.append(row)

@@ -68,8 +68,10 @@ def list_methods():
         summary = " ".join((c.__doc__ or "").split("Raises")[0].split())
         listed = ",".join(field_text(f) for f in dataclasses.fields(c) if f.name != "tokens")
         typer.echo(f"{name}:{listed}\n    {c.stage} stage, {place(c)} {summary}")
-    typer.echo("\nIn place of retain: tokens=64 keeps 64 visual tokens of every image or video, tokens=64/32 so many "
-               "of the first and the second of a prompt; they count as in the language model, by merge windows.")
+    typer.echo("\nIn place of retain: tokens=64 keeps 64 visual tokens of every image or video (tiles of an image share them), "
+               "tokens=64/32 so many of the first and the second of each prompt; they count as in the language model, by "
+               "merge windows. Methods in the language model meet the sum over a prompt only and take one number; evs never "
+               "keeps less than the first frame, downsample takes the nearest grid.")
     typer.echo("vanilla\n    the stock model. A method of the vision and one of the language stage go together "
                "with + between them.")
     typer.echo("\nThe paper's settings")
@@ -252,3 +254,5 @@ def train_tiny(out:TrainOut=Path("runs/tiny"),
     from ipcv.study.training import PLAN, SMOKE, train
     train(out, SMOKE if smoke else PLAN, device)
     typer.echo(f"the model is in {out/'model'}: ipcv eval vanilla --model {out/'model'}")
+
+if __name__ == "__main__" and "__file__" in globals(): app(prog_name="ipcv") # `python -m ipcv.cli`

@@ -7,10 +7,11 @@ __all__ = ['SPECIAL', 'CHAT', 'DTYPES', 'EMBEDDED', 'HUB', 'DEPTHS', 'PROMPTS', 
            'is_frame', 'as_clip', 'stacked', 'is_clip', 'flat_clips', 'PatchClips', 'TileClips', 'pil_processor',
            'placed_clips', 'check_takes_clips', 'load_processor', 'processor_of_parts', 'cuts_tiles', 'tiles_of_parts',
            'own_video_settings', 'frames_alike', 'resolve_dtype', 'resolve_device', 'embedded_folder', 'load', 'fetch',
-           'bad_name', 'ask', 'chat_prompt', 'as_they_are', 'checked_pictures', 'checked_picture', 'checked_clips',
-           'reply', 'random_names', 'random_config', 'unknown_word', 'random_model', 'QwenPrompts', 'InternVLPrompts',
-           'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids', 'random_inputs',
-           'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config', 'tiny_model']
+           'bad_name', 'ask', 'chat_prompt', 'as_they_are', 'check_questions', 'checked_pictures', 'checked_picture',
+           'checked_clips', 'reply', 'random_names', 'random_config', 'unknown_word', 'random_model', 'QwenPrompts',
+           'InternVLPrompts', 'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids',
+           'random_inputs', 'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config',
+           'tiny_model']
 
 # %% ../nbs/08_loading.ipynb #cell-3
 import difflib, json, os
@@ -18,7 +19,7 @@ from importlib.resources import files
 import numpy as np
 from .errors import ConfigError, ImageError, IPCVError, UnsupportedModelError, VideoError, bad_field, reason, shown
 from .files import as_file
-from .video import read_video, spread
+from .video import check_sampling, read_video, spread
 
 # %% ../nbs/08_loading.ipynb #to-rgb
 def to_rgb(
@@ -76,7 +77,8 @@ def as_clip(
     if len(shape) == 4 and shape[1] == 3 != shape[3]: source = source.transpose(0, 2, 3, 1)
     if len(shape) != 4 or source.shape[3] != 3 or source.dtype != np.uint8 or not source.size:
         has = f"{source.dtype} {tuple(source.shape)}" if hasattr(source, "shape") else shown(source)
-        allowed = "a video file, (T, H, W, 3) or (T, 3, H, W) uint8, or a list of pictures, with at least one frame"
+        allowed = ("a video file, (T, H, W, 3) or (T, 3, H, W) uint8 with three colours, or a list of pictures, "
+                   "with at least one frame")
         raise VideoError(f"{has} is no clip; allowed: {allowed}")
     return source if frames is None else spread(source, frames)
 
@@ -99,8 +101,9 @@ def flat_clips(given) -> list:
     "The clips of a nested list, in reading order. Raises `VideoError` for what is neither a clip nor a list."
     if is_clip(given): return [given]
     if not isinstance(given, (list, tuple)) and getattr(given, "ndim", 0) != 5:
-        allowed = "a clip, a list of clips, or a list of clips for each prompt"
-        raise VideoError(f"videos is {shown(given)}; allowed: {allowed}")
+        has = f"of shape {tuple(given.shape)}" if hasattr(given, "shape") else shown(given)
+        allowed = "a clip, (T, H, W, 3) or (T, 3, H, W) where it is an array, a list of clips, or one for each prompt"
+        raise VideoError(f"videos is {has}; allowed: {allowed}")
     return [clip for item in given for clip in flat_clips(item)]
 
 # %% ../nbs/08_loading.ipynb #patch-clips
@@ -264,7 +267,8 @@ def resolve_device(device): # -> torch.device
         found = torch.device(device or "cpu")
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as e:
-        raise bad_field("device", str(device), "a device of this machine, such as 'cpu' or 'cuda'") from e
+        there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise bad_field("device", str(device), f"a device of this machine, here {', '.join(there)}") from e
     return found
 
 # %% ../nbs/08_loading.ipynb #cell-9
@@ -292,6 +296,9 @@ def load(
     missing. Raises `VideoError` where `clips` do."""
     if not isinstance(name, (str, os.PathLike)) or not str(name): raise bad_name(name, "no name")
     if str(name).startswith("random:"): return load_random(str(name), device, dtype, **kwargs)
+    near = difflib.get_close_matches(str(name).lower(), EMBEDDED, 1, .8)
+    if near and name not in EMBEDDED and not os.path.exists(name): # the hub would be asked again and again
+        raise bad_name(name, f"did you mean {near[0]!r}? A model of the hub takes its owner in front, OWNER/{name}")
     path = embedded_folder(name) if name in EMBEDDED else str(name)
     if name in EMBEDDED and dtype == "auto": dtype = "float32"
     dtype = resolve_dtype(dtype)
@@ -341,14 +348,17 @@ def ask(
 
     Raises `ConfigError` for lists of different lengths, `ImageError` for what is no whole PIL picture, and
     `VideoError` for what is no clip."""
-    if images is None and videos is not None: images = [[]] * len(videos)
+    device = resolve_device(device)
+    check_questions(processor, questions)
+    if frames is not None and videos is None: raise bad_field("frames", frames, "None where there are no videos")
+    check_sampling(frames, None)
+    if images is None and videos is not None: images = [[]] * len(questions)
     if not isinstance(images, (list, tuple)):
         allowed = "a list of PIL pictures, one per question, or a list of lists"
         raise ConfigError(f"images is {shown(images)}; allowed: {allowed}")
-    if isinstance(questions, str) or len(images) != len(questions) or not len(images):
-        asked = shown(questions) if isinstance(questions, str) else len(questions)
+    if len(images) != len(questions) or not len(images):
         allowed = "two lists of one length, not empty"
-        raise ConfigError(f"images and questions: {len(images)} and {asked}; allowed: {allowed}")
+        raise ConfigError(f"images and questions: {len(images)} and {len(questions)}; allowed: {allowed}")
     if videos is not None: check_takes_clips(processor)
     pictures = [checked_pictures(i, given) for i, given in enumerate(images)]
     clips = checked_clips(videos, len(questions), frames)
@@ -361,9 +371,11 @@ def ask(
     try: return processor(text=prompts, **seen, padding=True, return_tensors="pt").to(device)
     except IPCVError: raise
     except ValueError as e:
-        sizes = ", ".join(f"{p.width} x {p.height}" for p in flat[:4])
+        sizes = [f"{p.width} x {p.height}" for p in flat] + [f"{c.shape[2]} x {c.shape[1]}" for c in sum(clips, [])]
+        what = " and ".join(["images"] * bool(flat) + ["clips"] * any(clips))
         allowed = "what the model's processor takes"
-        raise ImageError(f"images of {sizes} pixels cannot be taken ({reason(e)}); allowed: {allowed}") from e
+        problem = VideoError if not flat else ImageError
+        raise problem(f"{what} of {', '.join(sizes[:4])} pixels cannot be taken ({reason(e)}); allowed: {allowed}") from e
 
 def chat_prompt(processor, question:str, pictures:int=1, clips:int=0) -> str:
     "The text of a prompt about pictures and clips, by the model's own template."
@@ -378,6 +390,17 @@ def as_they_are(clips:list) -> dict: # arguments of a processor
     times = dict(video_metadata=[clip.metadata for clip in clips]) if timed else {}
     return dict(videos=clips, do_sample_frames=False, **times)
 
+def check_questions(processor, questions):
+    "Raise `ConfigError` unless these are several strings without the processor's own placeholders."
+    if isinstance(questions, str) or not hasattr(questions, "__len__"):
+        raise bad_field("questions", questions, "a list of strings, one for each prompt")
+    own = [getattr(processor, name, None) for name in ("image_token", "video_token")]
+    for i, question in enumerate(questions):
+        if not isinstance(question, str): raise bad_field(f"questions[{i}]", question, "a string")
+        for token in filter(None, own):
+            if token not in question: continue
+            raise bad_field(f"questions[{i}]", question, f"free of {token}, which stands for a picture or a clip")
+
 def checked_pictures(i:int, given) -> list: # of PIL pictures, RGB
     "The pictures of question `i`, read whole. Raises `ImageError`."
     if not isinstance(given, (list, tuple)): return [checked_picture(f"images[{i}]", given)]
@@ -387,13 +410,16 @@ def checked_picture(name:str, picture): # -> PIL picture, RGB
     "A picture of a batch, read whole. Raises `ImageError`."
     allowed = "allowed: whole PIL pictures whose files are open, as `open_image` gives"
     if not hasattr(picture, "convert"): raise ImageError(f"{name} is {shown(picture)}; {allowed}")
+    if 0 in getattr(picture, "size", ()): raise ImageError(f"{name} has {picture.width} x {picture.height} pixels; {allowed}")
     try: return to_rgb(picture)
     except Exception as e: raise ImageError(f"{name} cannot be read ({reason(e)}); {allowed}") from e
 
 def checked_clips(videos, n:int, frames) -> list: # of lists of (T, H, W, 3) uint8, one per question
     "The clips of each question. Raises `ConfigError` and `VideoError`."
     if videos is None: return [[]] * n
-    if not isinstance(videos, (list, tuple)) or len(videos) != n:
+    if isinstance(videos, (list, tuple)) and len(videos) != n:
+        raise ConfigError(f"videos and questions: {len(videos)} and {n}; allowed: two lists of one length, the clips of a prompt as a list")
+    if not isinstance(videos, (list, tuple)):
         allowed = f"a list with a clip, or a list of clips, for each of {n} questions"
         raise ConfigError(f"videos is {shown(videos)}; allowed: {allowed}")
     clips = []

@@ -301,6 +301,9 @@ class VisionTower(TowerLayout):
     def groups(self, modality, args, kwargs) -> tuple|None:
         "Of a call of the model's method in `entrances`: how many items of the tower each image or video is; None: one."
         return None
+    def parts(self, modality, args, kwargs) -> tuple|None:
+        "The same for sharing a budget, pictures that the processor cut into tiles among them; None: the call does not say."
+        return self.groups(modality, args, kwargs)
 
 # %% ../../nbs/05_adapter.ipynb #packed
 class PackedTower(VisionTower):

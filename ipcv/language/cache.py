@@ -178,4 +178,4 @@ def check_cache(cache):
     "Raise `ConfigError` for a cache that cannot be shortened."
     if cache is not None and type(cache) not in (DynamicCache, ShortenedCache):
         raise ConfigError(f"past_key_values: {type(cache).__name__} cannot hold a shortened sequence; "
-                          "allowed is DynamicCache (the default of generate)")
+                          "allowed is DynamicCache (the default of generate, with cache_implementation=None)")

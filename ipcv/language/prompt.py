@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['true_positions', 'refuse_packed', 'cut_injected', 'shortened_pass', 'wrap_forward', 'ByName', 'Attached',
-           'Generation', 'note_generation', 'own_tokens', 'Prompt', 'placeholders', 'note_prompt', 'by_hand',
-           'placeholders_known', 'kept_positions', 'PlaceholderPruner', 'note_model', 'NoteGeneration', 'rope',
-           'pass_in_pieces']
+           'Generation', 'note_generation', 'beams_of', 'own_tokens', 'Prompt', 'placeholders', 'note_prompt',
+           'by_hand', 'placeholders_known', 'kept_positions', 'PlaceholderPruner', 'note_model', 'NoteGeneration',
+           'rope', 'pass_in_pieces']
 
 # %% ../../nbs/06_prompt.ipynb #imports
 import inspect
@@ -149,6 +149,7 @@ class Generation:
     input_ids:torch.Tensor|None     # (B, T)
     grids:dict                      # argument -> grids of items, as passed in
     in_pieces:bool = False          # did a pass end before the prompt did?
+    seen:int = 0                    # positions of the prompt that are in the cache
 
 _generation = ContextVar("generation", default=None)
 
@@ -160,9 +161,17 @@ def note_generation(previous, *args, **kwargs):
     if not given: return previous(*args, **kwargs)
     grids = {name: x for name, x in kwargs.items() if name.endswith("_grid_thw")}
     length = max(x.shape[1] for x in given if x.ndim < 4)
-    token = _generation.set(Generation(length, ids, grids))
+    cache = kwargs.get("past_key_values")
+    seen = cache.get_seq_length() if hasattr(cache, "get_seq_length") else 0
+    token = _generation.set(Generation(length, ids, grids, seen=seen))
     try: return previous(*args, **kwargs)
     finally: _generation.reset(token)
+
+def beams_of(prompts:int)->int: # rows of a pass
+    "How often each prompt of `generate` comes in a pass."
+    generation = _generation.get()
+    if generation is None or generation.input_ids is None: return 1
+    return max(1, prompts // len(generation.input_ids))
 
 def own_tokens(
     columns:torch.Tensor, # (B, C) columns of a pass' tokens

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COMPILED', 'VISION', 'MEMORY', 'COLUMNS', 'grid_of', 'usual_grids', 'labelled', 'capturable', 'picture_prompts',
            'prompt_sizes', 'with_flops', 'memory_columns', 'memory_of', 'model_facts', 'prompt_facts', 'machine_facts',
-           'Bench', 'as_text', 'bench', 'check_bench']
+           'Bench', 'as_text', 'bench', 'check_lists', 'check_bench']
 
 # %% ../../nbs/23_bench.ipynb #imports
 import json, re
@@ -229,6 +229,7 @@ def bench(
     else:
         grids = [tuple(g) for g in grids or usual_grids(network)]
         inputs = random_inputs(network, grids, text, batch, video)
+    check_lists(network, chosen, [[grid] for grid in grids] if images else [grids])
     torch.manual_seed(0)
     with_graphs = [label for label in chosen if label.endswith(COMPILED)]
     rows = profile(network, inputs, chosen, new_tokens, repeats, compiled=with_graphs, progress=progress)
@@ -241,6 +242,13 @@ def bench(
     facts = model_facts(model) | prompt_facts(images, grids, text, video) | machine_facts(network)
     facts |= dict(batch=batch, new_tokens=new_tokens, repeats=repeats, not_recorded=not_recorded)
     return Bench(facts, table, amdahl_limits(table), rows)
+
+def check_lists(network, chosen:dict, prompts:list): # of each prompt: grids of its items
+    "Raise `ConfigError` where a list of budgets does not fit the items of a prompt."
+    tokens = prompts_of(network.config).tokens
+    for found in chosen.values():
+        for method in found:
+            for i, grids in enumerate(prompts): method.check_items([tokens(grid) for grid in grids], i if method.by_item else None)
 
 def check_bench(grids, pictures, batch, new_tokens, repeats, video):
     "Raise `ConfigError` for settings that cannot be or contradict one another."

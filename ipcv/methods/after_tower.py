@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from torch import Tensor
-from ..errors import ConfigError, UnsupportedModelError
+from ..errors import ConfigError, UnsupportedModelError, shown
 from ..families.base import positions
 from ..families.registry import language_adapter, tower_for
 from ..hooks import span
 from ..language.cache import check_cache
 from ..language.drop import prompt_length, refuse_parts, visual_and_valid
-from ..language.prompt import PlaceholderPruner, Prompt, pass_in_pieces
+from ..language.prompt import PlaceholderPruner, Prompt, beams_of, pass_in_pieces
 from .base import Method, check_switch
 
 # %% ../../nbs/09_after_tower.ipynb #base
@@ -40,7 +40,7 @@ class AfterTowerConfig(Method):
         "Before any work. Raises `ConfigError` or `UnsupportedModelError` where positions cannot be dropped."
         adapter = language_adapter(tower.model)
         if self.only and "video" not in adapter.grids:
-            raise UnsupportedModelError(f"{adapter.family}: {self} prunes {self.only}; prompts of this family do not "
+            raise UnsupportedModelError(f"{tower.family}: {self} prunes {self.only}; prompts of this family do not "
                                         "say which tokens are frames of a video")
 
     def fits(self, depth:int): "Layer 0 is always there."
@@ -56,9 +56,9 @@ class AfterTowerConfig(Method):
         by_code = self.parity and self.tokens is None
         return min(n, max(1, self.published(n)) if by_code else self.keeps(n))
 
-    def of_sample(self, sizes:tuple): # the method itself
+    def of_sample(self, sizes:tuple, prompt:int|None=None): # the method itself
         "Raises `ConfigError` where a list of budgets does not fit the items of a sample, of these numbers of tokens."
-        if sizes: self.check_items(sizes, batch=1)
+        if sizes: self.check_items(sizes, prompt)
         return self
 
     def kept_per_stage(self, n:int)->tuple:
@@ -145,13 +145,17 @@ def as_mask(
     n:int, count:int,
     method, # for the message
 )->Tensor: # (n,) True at tokens that stay
-    "A choice as a mask. Raises `ConfigError` for another shape."
+    "A choice as a mask. Raises `ConfigError` for another shape, and on the CPU, where nothing waits, for other indices."
+    allowed = f"allowed are ({count},) int64 indices, or ({n},) bool"
+    if not isinstance(chosen, Tensor): raise ConfigError(f"{method}: choose gave {shown(chosen)}; {allowed}")
     if chosen.dtype == torch.bool and chosen.shape == (n,): return chosen
     if chosen.dtype == torch.long and chosen.shape == (count,):
+        on_cpu = chosen.device.type == "cpu"
+        if on_cpu and (len(chosen.unique()) < count or not bool(((chosen >= 0) & (chosen < n)).all())):
+            raise ConfigError(f"{method}: choose gave {shown(chosen.tolist())}; {allowed}, different ones of 0 to {n - 1}")
         return torch.zeros(n, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, True)
     kind = str(chosen.dtype).removeprefix("torch.")
-    raise ConfigError(f"{method}: choose gave {tuple(chosen.shape)} of {kind}; "
-                      f"allowed are ({count},) int64 indices, or ({n},) bool")
+    raise ConfigError(f"{method}: choose gave {tuple(chosen.shape)} of {kind}; {allowed}")
 
 # %% ../../nbs/09_after_tower.ipynb #items
 def items_of(
@@ -174,8 +178,8 @@ def each_with_budget(method, items:list): # yields (method as an item has it, it
     samples = {}
     for item in sorted(items, key=lambda item: (item.row, item.columns[:1].tolist())):
         samples.setdefault(item.row, []).append(item)
-    for sample in samples.values():
-        method.of_sample(tuple(len(item.columns) for item in sample))
+    for row, sample in samples.items():
+        method.of_sample(tuple(len(item.columns) for item in sample), row)
         yield from ((method.of(i), item) for i, item in enumerate(sample))
 
 def decide(
@@ -202,7 +206,7 @@ class ItemPruner(PlaceholderPruner):
         model,         # a stock multimodal model, with a head or below it
         method,        # an `AfterTower`
         unfilled=None, # of a tower that drops tokens, see `PlaceholderPruner`
-        done=None,     # called with the items of a pass
+        done=None,     # called with the items of a pass, of one beam of each prompt
     ):
         super().__init__(model, unfilled)
         self.method, self.done, self.side = method, done, tower_for(model).side
@@ -222,7 +226,7 @@ class ItemPruner(PlaceholderPruner):
         with span("choice"), torch.no_grad():
             for method, item in each_with_budget(self.method, items):
                 decide(method, item, call["inputs_embeds"], valid_there & ~visual)
-        if self.done is not None: self.done(items)
+        if self.done is not None: self.done([item for item in items if item.row % beams_of(len(valid)) == 0])
         if all(item.stays is None for item in items): return left
         keep = everywhere & (valid.cumsum(1) > 0) # also without the padding in front
         for item in items:

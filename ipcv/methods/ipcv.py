@@ -18,7 +18,7 @@ from ..errors import bad_field
 from ..ops.merging import windows_of
 from ..ops.ngr import donors, reconstruct, updates
 from ..ops.reintegration import RESTORES, reintegrate
-from ..ops.scoring import SCORES
+from ..ops.scoring import SCORES, checked_scores
 from ..ops.stabilization import stabilize
 from ..families.base import TowerPass
 
@@ -112,7 +112,9 @@ class IPCVPass(TowerPass):
         super().narrow(index, kwargs)
         stabilized = index < self.layer + self.method.as_layers
         self.all = self.tower.ordered_kwargs(index, kwargs, self.cut) if stabilized else None
-    def scores(self, states, kwargs): return SCORES[self.method.score](states, self.before, self.items) # (N, D) -> (N,), equation 1
+    def scores(self, states, kwargs): # (N, D) -> (N,), equation 1
+        name = self.method.score
+        return checked_scores(name, SCORES[name](states, self.before, self.items), states)
     def near(self): # (R, k), equation 3
         return donors(self.cut, self.h_prune, self.removed, self.method.k, self.method.parity, self.method.by_frame)
 

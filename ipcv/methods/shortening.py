@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from ..costs import TokenCounts, stock_counts
-from ..errors import bad_field
+from ..errors import ConfigError, bad_field, shown
 from ..families.base import TowerPass
 from ..hooks import span
 from .base import Method, check_block, check_choice, check_integer, check_switch
@@ -119,11 +119,20 @@ class Once(ShorteningPass):
     def remove_tokens(self, states:Tensor, kwargs:dict) -> Tensor: # (N, D) -> (K, D)
         "Drop what the method does not choose, and take the block kwargs of the rest."
         with span("selection"):
-            self.cut = self.method.choose(self, states, kwargs)
+            self.cut = self.checked(self.method.choose(self, states, kwargs))
             self.some = self.tower.kept_kwargs(self.layer, kwargs, self.cut)
             kept = self.cut.kept(states)
         self.place_survivors()
         return kept
+
+    def checked(self, cut) -> TokenSplit: # what `choose` gave
+        "Raise `ConfigError` unless it is a split of this pass that keeps `counts`; without waiting for the device."
+        counts = list(self.counts)
+        allowed = f"allowed is a TokenSplit, as keep_top(scores, tower_pass.items, tower_pass.counts) gives, that keeps {shown(counts)}"
+        if not isinstance(cut, TokenSplit): raise ConfigError(f"{self.method}: choose gave {shown(cut)}; {allowed}")
+        fits = len(cut.keep) == sum(counts) and len(cut.remove) == self.items.total - sum(counts)
+        if list(cut.counts) == counts and fits: return cut
+        raise ConfigError(f"{self.method}: choose gave a TokenSplit that keeps {shown(list(cut.counts))}; {allowed}")
 
     def restore(self, states:Tensor) -> Tensor: # (K, D) -> (K, D)
         "Survivors in the order in which the merger takes them."

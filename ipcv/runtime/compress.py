@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'Compression', 'install', 'after_tower', 'before_layer_0', 'wrappers', 'is_compressed', 'whole_pass',
-           'check_list', 'check_alike', 'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape',
-           'check_embeddings', 'beside', 'entrance', 'current', 'through_tower', 'as_given', 'check_run',
-           'check_frames', 'compress', 'check_methods', 'joined', 'check_compile']
+           'check_places', 'starts_sequence', 'check_pass', 'open_pass', 'prompt_shape', 'check_embeddings', 'beside',
+           'entrance', 'current', 'through_tower', 'as_given', 'check_run', 'check_frames', 'compress', 'check_methods',
+           'joined', 'check_compile']
 
 # %% ../../nbs/07_compress.ipynb #cell-3
 import inspect, warnings, weakref
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from ..methods.after_tower import ItemPruner
 from ..methods.base import Method, check_stages
 from ..hooks import wrap
-from ..language.prompt import PlaceholderPruner, placeholders_known
+from ..language.prompt import NoteGeneration, PlaceholderPruner, placeholders_known
 from ..language.drop import LayerDrop
 from .features import FeatureLedger
-from .memo import recall
+from .memo import recall, run_shared
 from .remaining import packing, remaining
 from .replay import Graphs
 from .report import PassRecord, PruningLog, ThreadState, counted, describe
 from .report import record_choice, record_items, record_language
-from .tower import run_tower, through_block
+from .tower import check_prompts, in_prompts, shares, through_block
 from ..errors import AlreadyCompressedError, ConfigError, NothingPrunedError, bad_field
 from ..families.attention import substitutable
 from ..families.registry import tower_for, unwrap
@@ -76,6 +76,12 @@ class Compression:
         self._detach()
         if was_attached: check_run(self)
 
+    @staticmethod
+    def of(model:nn.Module): # a `Compression`, or None where the model is stock
+        "The handle of a compressed model, for instance to `remove` one that was not kept."
+        held = _compressed.get(tower_for(model).model)
+        return held and held()
+
     def clear(self):
         "Forget the report, the totals and the trace, for instance after a warm-up. Passes go on being numbered."
         self.log.clear()
@@ -108,10 +114,10 @@ class Compression:
 
     def _detach(self):
         while self._undo: self._undo.pop()()
-        _compressed.discard(self.tower.model)
+        _compressed.pop(self.tower.model, None)
 
 # %% ../../nbs/07_compress.ipynb #cell-15
-_compressed = weakref.WeakSet() # models that are compressed at the moment
+_compressed = weakref.WeakKeyDictionary() # models that are compressed at the moment -> weak reference to the handle
 
 def install(run:Compression):
     """Put a handle between a model, its tower and its blocks, or change nothing.
@@ -119,8 +125,8 @@ def install(run:Compression):
     Raises `AlreadyCompressedError`, and `ConfigError` for a language model that cannot be shortened."""
     tower, model = run.tower, run.tower.model
     if model in _compressed:
-        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, "
-                                     "or call its `remove()`, first")
+        raise AlreadyCompressedError("the model is compressed already: leave that `with` block, or call its `remove()`, "
+                                     "first; a lost handle is Compression.of(model)")
     further_up = run.language is not None and not after_tower(run)
     drop = LayerDrop(run.model, run.language, partial(record_language, run)) if further_up else None
     pruner = before_layer_0(run)
@@ -132,7 +138,7 @@ def install(run:Compression):
     except BaseException:
         run._detach()
         raise
-    _compressed.add(model)
+    _compressed[model] = weakref.ref(run) # the hooks hold the handle itself
 
 def after_tower(run:Compression) -> bool: # does the method of the language stage act there?
     return run.language is not None and run.language.where == "after the tower"
@@ -151,6 +157,8 @@ def wrappers(run:Compression): # yields (owner, name of a method, what goes arou
     yield tower.module, "forward", partial(through_tower, run)
     for modality, name in tower.entrances.items(): yield tower.model, name, partial(entrance, run, modality)
     if not run.in_tower: return
+    by_prompt = run.vision is not None and run.vision.tokens is not None
+    if by_prompt and hasattr(run.model, "generate"): yield run.model, "generate", NoteGeneration()
     for name in tower.packings: yield tower.model, name, partial(packing, run)
     for i, block in enumerate(tower.blocks): yield block, "forward", partial(through_block, run, i)
 
@@ -168,38 +176,18 @@ def whole_pass(run, previous, *args, **kwargs):
     Raises `NothingPrunedError` where a method that should prune did not."""
     now, call = run._now, {**dict(zip(run._names, args)), **kwargs}
     begins, record = starts_sequence(call), open_pass(run, call)
-    before, now.seen, now.inside, record.used = len(record.rows), record, True, True
-    try: out = previous(*args, **kwargs)
-    finally: now.inside = False
+    before, fresh, now.seen, now.inside, record.used, now.call = len(record.rows), not record.used, record, True, True, call
+    try:
+        if begins and run.vision and run.vision.by_item: check_prompts(run.vision, in_prompts(run) or [])
+        out = previous(*args, **kwargs)
+    except ConfigError: # a pass that is refused is none
+        record.withdraw(0 if fresh else before)
+        raise
+    finally: now.inside, now.call = False, None
     if not begins or not run.methods: return out
-    check_list(run, record, call)
     if any(call.get(name) is not None for name in ("image_grid_thw", "video_grid_thw")): check_pass(run, record, before)
     if not record.rows: record.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
     return out
-
-def check_list(run, record, call:dict):
-    "Raise `ConfigError` where a list of budgets of the vision method does not fit the items of each prompt."
-    first = {method.stage for method in run.in_tower[:1]} # what came in is in its rows
-    seen = [row[4] // run.tower.cell for row in record.rows if row[0] in first]
-    if seen and run.vision:
-        run.vision.check_items(seen, batch=prompt_shape(call)[0])
-        check_alike(run, call, len(seen))
-
-def check_alike(run, call:dict, items:int): # of the tower's pass
-    """Raise `ConfigError` where a list of budgets of the vision method could reach the wrong items: the tower sees the images of all
-    prompts in a row, then the videos, so a batch has to hold prompts of one kind, each with images or videos alone."""
-    ids, tokens = call.get("input_ids"), run.vision.tokens
-    if ids is None or not run.vision.by_item: return
-    config = run.model.config
-    marks = [ids == getattr(config, f"{kind}_token_id", -1) for kind in ("image", "video")]
-    if all(mark.any() for mark in marks):
-        raise bad_field("tokens", list(tokens), "one number for all items of prompts that hold images and videos")
-    mark = marks[0] | marks[1]
-    found = ((mark[:, 1:] & ~mark[:, :-1]).sum(1) + mark[:, 0]).tolist() # runs of placeholders; of a video there may be several
-    images = marks[0].any() and sum(found) % items == 0 # an image is one run, where it is no tiles
-    if len(set(found)) > 1 or images and found[0] != len(tokens):
-        there = ", ".join(map(str, found))
-        raise bad_field("tokens", list(tokens), f"one number for each item of a prompt, in prompts with as many, here with {there}")
 
 def check_places(run, call:dict):
     "Raise `ConfigError` where embeddings hold features at unknown positions and a method has to drop some."
@@ -277,9 +265,10 @@ def entrance(run, modality, previous, *args, **kwargs):
     if now.modality is not None: return previous(*args, **kwargs) # one of them calls the other
     now.modality, now.packed, now.grids = modality, [], run.tower.given_grids(modality, args, kwargs)
     now.groups = groups = run.tower.groups(modality, args, kwargs)
+    now.tiles = run.tower.parts(modality, args, kwargs)
     now.source = args[0] if args else next((x for name, x in kwargs.items() if name.startswith("pixel_values")), None)
     try: out = previous(*args, **kwargs)
-    finally: now.modality = now.grids = now.groups = now.source = None
+    finally: now.modality = now.grids = now.groups = now.tiles = now.source = None
     place = min(1, len(out) - 1)
     features = out[place] if isinstance(out, tuple) else out.pooler_output
     if now.stays and not run.tower.compact_merger:
@@ -305,7 +294,9 @@ def through_tower(run, previous, *args, **kwargs):
     if now.grids is not None: items = run.tower.joined(items, now.grids)
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     if run.pixels: args, kwargs = as_given(run.tower, now.source, args, kwargs)
-    out, results = (run_tower if run.memory is None else recall)(run, previous, args, kwargs, items)
+    now.budgets = shares(run, items)
+    if run.memory is None: out, results = run_shared(run, previous, args, kwargs, items, now.budgets)
+    else: out, results = recall(run, previous, args, kwargs, items)
     record = current(run)
     if run.in_tower: record_items(run, record, items, results)
     now.stays = [r.stays for r in results if r.stays is not None]

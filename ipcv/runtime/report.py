@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from ..tokens import Items, Trace, offsets
 from ..language.packing import put_back
+from ..language.prompt import beams_of
 from ..families.base import positions
 
 # %% ../../nbs/07_report.ipynb #totals
@@ -75,6 +76,21 @@ class PruningLog:
             total.prunable += prunable
             if kept < tokens_in: self.pruned.add(stage)
 
+    def withdraw(self, row:tuple, prunable:bool, starts:bool): # as for `add`
+        "Uncount an item."
+        _, _, stage, _, modality, _, tokens_in, kept, _ = row
+        with self.lock:
+            if row in self.rows: self.rows.remove(row)
+            self.added -= 1
+            if modality == "text" or stage not in self.totals: return
+            total = self.totals[stage]
+            total.items -= 1
+            total.passes -= starts
+            total.tokens_in -= tokens_in
+            total.tokens_kept -= kept
+            total.prunable -= prunable
+            if not total.items: del self.totals[stage]
+
     def add_trace(self, trace:Trace):
         "Keep what happened to an item."
         with self.lock:
@@ -92,6 +108,7 @@ class PassRecord:
     "What one pass of the model has shown so far."
     def __init__(self, log:PruningLog):
         self.log, self.rows, self.number = log, [], None
+        self.counted = [] # of each row: could it lose tokens, is it the first of its stage?
         self.used = False # no other run of the tower belongs to it
         self.made = set() # modalities whose features were made
         self.length = -1  # tokens of its latest forward
@@ -102,6 +119,12 @@ class PassRecord:
         starts = row[0] not in self.stages()
         self.log.add((self.number, len(self.rows), *row), prunable, starts)
         self.rows.append(row)
+        self.counted.append((prunable, starts))
+
+    def withdraw(self, first:int):
+        "Forget the rows from this one on, of a pass that was refused."
+        for item in reversed(range(first, len(self.rows))):
+            self.log.withdraw((self.number, item, *self.rows.pop()), *self.counted.pop())
 
     def stages(self) -> set: return {row[0] for row in self.rows}
 
@@ -110,6 +133,9 @@ class ThreadState(local):
     tower_pass = None # the pass through the tower
     modality = None   # which features are being made
     grids = None      # of their items, where the tower is handed others
+    tiles = None      # as `groups`, with the tiles that pictures were cut into; None where the call does not say
+    budgets = None    # of each item of the tower: tokens to keep, as the language model counts them
+    call = None       # arguments of the model's forward, while it runs
     groups = None     # of these: how many items of the tower each image or video is; None: one
     packed = ()       # of each image or frame that the model packed after the tower: weights of its tokens, and a share
     seen = None       # the latest `PassRecord`
@@ -182,15 +208,17 @@ def given_places(
 
 # %% ../../nbs/07_report.ipynb #record-decoder
 def record_language(run, decoder_pass, prompt):
-    """Write down what a pass through the decoder dropped; every beam counts.
+    """Write down what a pass through the decoder dropped, of one beam of each prompt.
 
     Where grids are unknown (features made before) an item is a line of tokens."""
     record = run._now.seen
     if run._now.step and "language" in record.stages(): return # the same prompt again, one token longer
     everywhere = torch.ones_like(decoder_pass.columns, dtype=torch.bool)
     left = put_back(everywhere, decoder_pass.columns, decoder_pass.length)
+    each, numbers = beams_of(len(left)), decoder_pass.numbers
+    left, numbers = left[::each], None if numbers is None else numbers[::each]
     for modality in prompt.modalities:
-        items = list(by_item(decoder_pass.marks[modality], left, decoder_pass.numbers))
+        items = list(by_item(decoder_pass.marks[modality][::each], left, numbers))
         grids = merged_grids(run, prompt.grids.get(modality), items)
         given = (run._now.given or record.left).get(modality)
         for i, (grid, stays) in enumerate(zip(grids, items)):
@@ -211,7 +239,7 @@ def merged_grids(run, known, items) -> list: # per item: frames, rows and column
 
 # %% ../../nbs/07_report.ipynb #record-choice
 def record_choice(run, items:list): # of `methods.after_tower.Item`
-    "Write down what a method after the tower kept of each item; every beam counts."
+    "Write down what a method after the tower kept of each item."
     record = run._now.seen
     if run._now.step and "language" in record.stages(): return # the same prompt again, one token longer
     for item in items:

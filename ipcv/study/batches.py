@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'HUES', 'END', 'PLACES', 'Speller', 'View', 'scaled', 'square_labels', 'size_of', 'Cost', 'PatchEye',
            'TileEye', 'positions_of', 'Prefix', 'prefix_of', 'chat_ends', 'Branch', 'branches_of', 'Use', 'padded',
-           'row_of', 'text_arrays', 'sight_arrays', 'patch_places', 'batch_of', 'Plan', 'Kept', 'through_file',
+           'row_of', 'text_arrays', 'sight_arrays', 'patch_places', 'batch_of', 'Plan', 'PooledExample', 'through_file',
            'legible', 'Maker', 'Ring', 'work', 'Crew']
 
 # %% ../../nbs/35_batches.ipynb #imports
@@ -338,7 +338,7 @@ class Plan:
     asked: int = 6 # questions for each of these
 
 @dataclass
-class Kept:
+class PooledExample:
     "A drawn example in the pool."
     example: object
     branches: list
@@ -368,16 +368,16 @@ class Maker:
         self.pools, self.made, self.drawn = {(kind, dense): [] for kind in KINDS for dense in (False, True)}, 0, 0
         self.rng = np.random.default_rng([seed, number, 7])
 
-    def fresh(self, kind:str, dense:bool) -> Kept:
+    def fresh(self, kind:str, dense:bool) -> PooledExample:
         "A new example."
         index = self.drawn*self.of+self.number
         self.drawn += 1
         example = self.draw("train", self.seed, index, kind=kind, dense=dense, questions=self.plan.questions)
         branches = [] if dense else branches_of(example, self.spell, self.tail)
         order = self.rng.permutation(len(branches))
-        return self.next_use(Kept(example, [branches[i] for i in order], self.plan.uses))
+        return self.next_use(PooledExample(example, [branches[i] for i in order], self.plan.uses))
 
-    def next_use(self, kept:Kept) -> Kept:
+    def next_use(self, kept:PooledExample) -> PooledExample:
         "Draw the scale of an example's next use."
         smaller = self.rng.random() < self.plan.smaller
         kept.scale = float(self.rng.uniform(.5, 1)) if smaller else 1.
@@ -395,7 +395,7 @@ class Maker:
         if n > 16 and not wasteful and sum(c.items*c.largest for c in costs) < .75*full: return False
         return n <= p.most and full <= p.tokens and n*(max(c.tokens for c in costs)+p.room) <= p.rows
 
-    def chosen(self, pool:list) -> list: # of `Kept`
+    def chosen(self, pool:list) -> list: # of `PooledExample`
         "The oldest example of a pool and those that are most like it in size, as many as fit."
         order = sorted(range(len(pool)), key=lambda i: pool[i].cost.key)
         keys = [pool[i].cost.key for i in order]
@@ -409,7 +409,7 @@ class Maker:
             low, high = a, b
         return [pool[i] for i in order[low:high+1]]
 
-    def use(self, kept:Kept, dense:bool) -> Use:
+    def use(self, kept:PooledExample, dense:bool) -> Use:
         "One use of an example: its pictures at the drawn scale, as many of its branches as there is room for."
         example = kept.example
         pictures = [scaled(p, kept.scale) for p in example.pictures]
@@ -453,7 +453,7 @@ class Maker:
         for kind, many in (("image", p.images), ("several", p.images//3), ("clip", p.images//3)):
             examples = [self.draw("validation", 0, i, kind=kind, questions=p.asked) for i in range(self.number, many, self.of)]
             for tag, scale in (("whole", 1.), ("half", .5**.5)):
-                kept = [Kept(e, branches_of(dataclasses.replace(e, lists=()), self.spell, self.tail), 1, 0, scale,
+                kept = [PooledExample(e, branches_of(dataclasses.replace(e, lists=()), self.spell, self.tail), 1, 0, scale,
                              self.cost(e, scale)) for e in examples]
                 kept.sort(key=lambda k: k.cost.key)
                 while kept:
@@ -464,7 +464,7 @@ class Maker:
                     families = [b.family for use in uses for b in use.branches]
                     yield dict(tag=tag, kind=kind, examples=len(uses), families=families), batch_of(uses)
 
-    def asked_all(self, kept:Kept) -> Use:
+    def asked_all(self, kept:PooledExample) -> Use:
         "An example with all its questions."
         view = self.eye.look([scaled(p, kept.scale) for p in kept.example.pictures], kept.example.kind)
         return Use(view, prefix_of(view, self.spell, kept.example.kind, self.eye, self.before), kept.branches)

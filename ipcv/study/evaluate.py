@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'named_methods', 'as_methods', 'is_right', 'items_of', 'asked', 'patches_in', 'patches_kept',
            'answer_batch', 'in_rounds', 'batches_of', 'by_family', 'sha', 'fingerprint', 'differences', 'claim_answers',
-           'part', 'answer_round', 'evaluate', 'latency', 'timing_batches', 'generation_seconds']
+           'part', 'answer_round', 'check_prunable', 'evaluate', 'latency', 'timing_batches', 'generation_seconds']
 
 # %% ../../nbs/32_evaluate.ipynb #cell-3
 import hashlib, json, tempfile, time
@@ -19,7 +19,7 @@ from ..families.sizes import model_sizes
 from ..methods.text import parse, spell
 from ..methods.base import check_integer
 from ..tokens import offsets
-from ..errors import ConfigError, ResultsError
+from ..errors import ConfigError, ResultsError, bad_field
 from ..files import check_folder, replacing, write_json
 from ..loading import ask, reply
 
@@ -181,6 +181,12 @@ def answer_round(
     return [pd.read_parquet(part(folder, name, start)) for start, _ in batches]
 
 # %% ../../nbs/32_evaluate.ipynb #cell-16
+def check_prunable(methods:dict, suite):
+    "Raise `ConfigError` for a method that prunes videos only, on a suite without clips."
+    if "frames" in suite.column_names: return
+    for name, found in methods.items():
+        if any(m.only for m in found): raise bad_field("methods", name, "methods that prune pictures, for a suite without videos")
+
 def evaluate(
     model, processor,
     suite, # datasets.Dataset with one row per question, as `load_suite` gives
@@ -198,6 +204,7 @@ def evaluate(
     check_folder("out", out)
     methods, (suite, rounds) = named_methods(methods), in_rounds(suite, batch_size)
     for m in methods.values(): compress(model, *m).remove() # what cannot work fails before any work is done
+    check_prunable(methods, suite)
     texts = {name: spell(m) for name, m in methods.items()}
     config = fingerprint(model, suite) | dict(batch_size=batch_size, max_new_tokens=max_new_tokens, methods=texts)
     done = {name: [] for name in methods}
