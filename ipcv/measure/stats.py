@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['FEWEST', 'EACH', 'PLENTY', 'PLENTY_EACH', 'cluster_sums', 'Interval', 'ratio_error', 'made_up', 'paired_interval',
            'check_pairs', 'compare', 'family_sums', 'relative_average', 'no_interval', 'resampled_bounds', 'spread_of',
-           'freedom', 'made_up_error', 'left_out_bounds', 'average_interval', 'average_difference', 'summarize',
-           'flip_p', 'average_gains', 'holm', 'together', 'harder_than_small', 'relative_latency']
+           'freedom', 'made_up_error', 'left_out_bounds', 'aligned', 'average_freedom', 'average_interval',
+           'average_difference', 'summarize', 'flip_p', 'average_gains', 'holm', 'together', 'share_interval',
+           'harder_than_small', 'relative_latency']
 
 # %% ../../nbs/21_stats.ipynb #cell-2
 from typing import NamedTuple
@@ -170,6 +171,19 @@ def left_out_bounds(average, sums, asked, differ, level)->tuple: # (low, high)
     middle = average(*(s.sum(0) for s in sums))
     return middle - half, middle + half
 
+# %% ../../nbs/21_stats.ipynb #aligned
+def aligned(method, vanilla, other # (rows) of one method each, the same questions
+           )->tuple:               # ([(C, F) right answers of each], (F,) pictures of each family)
+    "Right answers per picture and family of three methods, in the same order."
+    images, families = sorted(set(vanilla.image)), sorted(set(vanilla.family))
+    asked = vanilla.groupby("family").image.nunique()[families].to_numpy()
+    return [family_sums(rows, images, families) for rows in (method, vanilla, other)], asked
+
+def average_freedom(method, vanilla, minus=None)->float:
+    "Degrees of freedom behind `average_interval`, for tests against other values than zero."
+    (m, v, b), asked = aligned(method, vanilla, vanilla if minus is None else minus)
+    return freedom(spread_of(m - b, v), asked)
+
 # %% ../../nbs/21_stats.ipynb #cell-29
 def average_interval(method:pd.DataFrame,  # the method's rows
                      vanilla:pd.DataFrame, # the stock model's rows, the same questions
@@ -180,15 +194,13 @@ def average_interval(method:pd.DataFrame,  # the method's rows
 
     Pictures go together for all families and all models."""
     other = vanilla if minus is None else minus
-    images, families = sorted(set(vanilla.image)), sorted(set(vanilla.family))
-    sums = [family_sums(f, images, families) for f in (method, vanilla, other)]
+    sums, asked = aligned(method, vanilla, other)
     def average(m, v, b): return relative_average(m, v) - (0 if minus is None else relative_average(b, v))
     value = float(average(*(s.sum(0) for s in sums)))
     if set(method.method) == set(other.method): return Interval(value, value, value)
     if np.isnan(value) or no_interval(vanilla): return Interval(value, float("nan"), float("nan"))
-    asked = vanilla.groupby("family").image.nunique()[families].to_numpy()
     differ = (sums[0] != sums[2]).any(1).sum()
-    many = len(images) >= PLENTY and asked.min() >= PLENTY_EACH and differ >= FEWEST
+    many = len(sums[0]) >= PLENTY and asked.min() >= PLENTY_EACH and differ >= FEWEST
     if many: low, high = resampled_bounds(average, sums, level, n, seed)
     else: low, high = left_out_bounds(average, sums, asked, differ, level)
     return Interval(value, float(low), float(high))
@@ -274,28 +286,42 @@ def together(frame:pd.DataFrame, # rows of `evaluate`
     points = [average_gains(frame, a, b, vanilla).sum() for a, b in pairs]
     return pd.DataFrame(pairs, columns=["method", "minus"]).assign(points=points, low=points - half, high=points + half)
 
+# %% ../../nbs/21_stats.ipynb #share
+def share_interval(right,     # (Q,) right or wrong
+                   cluster,   # (Q,) the picture of each question
+                   level=.95,
+                  )->Interval: # fraction
+    "Share of right answers with an interval over pictures; NaN below eight pictures."
+    if not len(right): return Interval(*[float("nan")] * 3)
+    counts, won = cluster_sums(cluster, right)
+    value, size = float(won.sum() / counts.sum()), counts.mean()
+    if len(counts) < FEWEST: return Interval(value, float("nan"), float("nan"))
+    middle, error = ratio_error(np.append(counts, [size, size]), np.append(won, [size, 0]))
+    half = student.ppf(.5 + level / 2, len(counts) + 1) * error
+    return Interval(value, float(max(0, middle - half)), float(min(1, middle + half)))
+
 # %% ../../nbs/21_stats.ipynb #hard
 def harder_than_small(frame:pd.DataFrame, # rows of `evaluate`
                       vanilla,            # the stock model
                       small,              # the method with the small picture
                       level=.95,
-                     )->pd.DataFrame:     # method, questions, images, hard_pct, hard_lo, hard_hi, plain_pct
-    """Accuracy on the questions that `vanilla` has right and `small` has wrong, beside that on all, in percent.
+                     )->pd.DataFrame:     # method, questions, images, hard_pct, hard_lo, hard_hi, easy_pct, plain_pct
+    """Accuracy on the questions that `vanilla` has right and `small` has wrong, on those that both have right, on all.
 
-    Intervals are over pictures, NaN below eight. Raises `ResultsError`."""
+    Percent; intervals are over pictures, one for each method alone, NaN below eight. Raises `ResultsError`."""
     check_pairs(frame, vanilla)
     if small not in set(frame.method):
         raise ResultsError(f"no rows of {small!r}: the methods are {sorted(set(frame.method))}")
     right = {m: rows.set_index("id").correct.astype(bool) for m, rows in frame.groupby("method", sort=False)}
-    hard = right[vanilla] & ~right[small].reindex(right[vanilla].index)
+    shrunk = right[small].reindex(right[vanilla].index)
+    hard, easy = right[vanilla] & ~shrunk, right[vanilla] & shrunk
     def row(method, rows):
         picked = rows[rows.id.map(hard)]
-        none = np.zeros(len(picked))
-        share = paired_interval(picked.correct, none, picked.image, level) if len(picked) else [np.nan] * 3
-        if method in (vanilla, small): share = [share[0]] * 3
-        low, high = np.maximum(share[1:], 0)
-        return dict(method=method, questions=len(picked), images=picked.image.nunique(), hard_pct=100 * share[0],
-                    hard_lo=100 * low, hard_hi=100 * high, plain_pct=100 * rows.correct.mean())
+        share = share_interval(picked.correct, picked.image, level)
+        if method in (vanilla, small): share = Interval(*[share.value] * 3) # by construction
+        plain = dict(easy_pct=100 * rows.correct[rows.id.map(easy)].mean(), plain_pct=100 * rows.correct.mean())
+        return dict(method=method, questions=len(picked), images=picked.image.nunique(), hard_pct=100 * share.value,
+                    hard_lo=100 * share.low, hard_hi=100 * share.high, **plain)
     return pd.DataFrame([row(m, rows) for m, rows in frame.groupby("method", sort=False)])
 
 # %% ../../nbs/21_stats.ipynb #cell-38
