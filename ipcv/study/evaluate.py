@@ -13,7 +13,7 @@ import hashlib, io, json, tempfile, time
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
-import pandas as pd
+import numpy as np, pandas as pd
 from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
@@ -74,12 +74,13 @@ def patches_in(
 def patches_kept(
     report:pd.DataFrame, # of a run with one pass
     n_in:list, # patches of each question
-    per:list, # items of each question
 ) -> list: # per question
-    "Patches that each question's items kept in the tower, or before it; all of them where no method acts there."
+    "Patches that each question's items (pictures, tiles, clips) kept in the tower, or before it; all of them where no method acts there."
     for stage in ("vision", "pixels"):
-        kept = report[report.stage == stage].tokens_kept.tolist()
-        if kept and len(kept) == sum(per): return [sum(kept[a:b]) for a, b in zip(offsets(per), offsets(per)[1:])]
+        items, ends = report[report.stage == stage], np.cumsum(n_in)
+        if not len(items) or items.tokens_in.sum() != ends[-1]: continue
+        whose = np.searchsorted(ends, items.tokens_in.cumsum())
+        return np.bincount(whose, items.tokens_kept, len(n_in)).astype(int).tolist()
     return n_in
 
 def answer_batch(
@@ -93,12 +94,10 @@ def answer_batch(
     "Answers to one batch, with the patches of each question's pictures, in and kept."
     with compress(model, *methods, remember=remember) as run:
         predictions = reply(model, processor, inputs, max_new_tokens)
-    n_in, items = patches_in(model, inputs), items_of(rows)
-    kept = patches_kept(run.report, n_in, [len(some) for some in items.get("videos") or items["images"]])
+    n_in = patches_in(model, inputs)
     table = pd.DataFrame({c: rows[c] for c in COLUMNS}).rename(columns=dict(image_id="image"))
-    table = table.assign(prediction=predictions, tokens_in=n_in, tokens_kept=kept)
+    table = table.assign(prediction=predictions, tokens_in=n_in, tokens_kept=patches_kept(run.report, n_in))
     return table.assign(correct=[is_right(p, a) for p, a in zip(table.prediction, table.answer)])
-
 
 # %% ../../nbs/32_evaluate.ipynb #cell-14
 def shown(
