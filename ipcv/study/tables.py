@@ -217,9 +217,8 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
     ready = [helpers(workers - 1).submit(get_ready, model, device) for _ in range(workers - 1)]
     from ipcv.study.evaluate import evaluate, fingerprint, in_rounds, named_methods
     from ipcv.methods.text import spell
-    from ipcv.loading import load
     methods = named_methods(methods)
-    (network, processor), suite = (loaded if workers > 1 else load)(model, device), load_questions(**questions)
+    (network, processor), suite = loaded(model, device), load_questions(**questions)
     folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     by_text = {spell(m): m for m in methods.values()}
     job = dict(out=str(folder), batch_size=batch_size)
@@ -324,11 +323,10 @@ def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:in
     "Generation times of all methods from one interleaved run."
     from ipcv.study.evaluate import latency, named_methods, sha
     from ipcv.methods.text import spell
-    from ipcv.loading import load
     texts = {name: spell(m) for name, m in named_methods(methods).items()}
     key = sha(json.dumps([str(model), questions, n, batch_size, repeats, str(device)], sort_keys=True))
     if answers and (run := earlier_run(Path(answers), key, texts)) is not None: return run
-    (network, processor), suite, threads = load(model, device), load_questions(**questions), torch.get_num_threads()
+    (network, processor), suite, threads = loaded(model, device), load_questions(**questions), torch.get_num_threads()
     if network.device.type == "cpu": torch.set_num_threads(1)
     try:
         with spent("times"):
