@@ -1,24 +1,27 @@
-"""`make record`: put the outputs of the last `ipcv reproduce --full` on the embedded model into experiments/, to be committed.
+"""`make record`: put the outputs of the last `ipcv reproduce --full` on the embedded models into experiments/, to be committed.
 
-Outputs go into the source notebooks cell by cell (what papermill injected stays out), tables beside them as CSV, and the seconds that
-experiments took (of both sizes) into experiments/times.json. Results of a reading size, or with other parameters than the notebook's own,
-are refused."""
+Outputs go into the source notebooks cell by cell (what papermill injected stays out), tables beside them as CSV. What was run on the
+other embedded model (`--model tiny-internvl`) goes into a folder of its name: notebooks with their outputs, tables. The seconds that
+experiments took (of both sizes) go into experiments/times.json. Results of a reading size, or with other parameters than the notebook's
+own, are refused."""
 import json, shutil, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "experiments/results"
+EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "experiments/results"
 sys.path.insert(0, str(ROOT))
-from ipcv.study.reproduce import changed # noqa: E402
+from ipcv.loading import EMBEDDED # noqa: E402
+from ipcv.study.reproduce import changed, defaults # noqa: E402
 
 
 def refuse(source, folder):
     "Stop when a folder holds anything but a complete run of the full size."
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    again = source.stem + ("" if run["model"] == defaults(source)["model"] else f" --model {run['model']}")
     if run.get("size") != "full":
-        sys.exit(f"{folder} is of the {run.get('size', 'unknown')} size: run `make reproduce ARGS=--full`")
+        sys.exit(f"{folder} is of the {run.get('size', 'unknown')} size: run `make reproduce ARGS=\"{again} --full\"`")
     if other := changed(source, run["parameters"]):
-        sys.exit(f"{folder} was run with {', '.join(f'{k}={v!r}' for k, v in other.items())}: run `make reproduce ARGS=\"{source.stem} --full --fresh\"`")
+        sys.exit(f"{folder} was run with {', '.join(f'{k}={v!r}' for k, v in other.items())}: run `make reproduce ARGS=\"{again} --full --fresh\"`")
 
 
 def without_counts(output):
@@ -26,10 +29,16 @@ def without_counts(output):
     return {**output, **({"execution_count": None} if "execution_count" in output else {})}
 
 
+def place(source, model):
+    "Where the outputs of a run on a model are committed."
+    return source if model == defaults(source)["model"] else EXPERIMENTS / model / source.name
+
+
 def record(executed):
-    "Put the outputs of one executed notebook into its source, and its table beside it."
-    source = ROOT / "experiments" / executed.name
+    "Put the outputs of one executed notebook into its source, or into its copy for another model, and its table beside it."
+    source = EXPERIMENTS / executed.name
     refuse(source, executed.parent)
+    target = place(source, executed.parent.name)
     ran = {c["id"]: c for c in json.loads(executed.read_text(encoding="utf-8"))["cells"]}
     nb = json.loads(source.read_text(encoding="utf-8"))
     for cell in nb["cells"]:
@@ -39,18 +48,34 @@ def record(executed):
             sys.exit(f"{source.name} has changed since it ran: run it again")
         cell["outputs"] = [without_counts(o) for o in ran[cell["id"]]["outputs"] if o.get("name") != "stderr"]
         cell["execution_count"] = None
-    source.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if target != source:
+        of_other_model(nb, source, executed.parent.name)
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     table = executed.parent / "table.csv"
     if table.exists():
-        shutil.copy(table, source.with_suffix(".csv"))
-    print(f"{source.relative_to(ROOT)}{' and its table' if table.exists() else ''}")
+        shutil.copy(table, target.with_suffix(".csv"))
+    print(f"{target.relative_to(ROOT)}{' and its table' if table.exists() else ''}")
+
+
+def of_other_model(nb, source, model):
+    "Say in a copy which model it is of, and leave what was seen to the source."
+    nb["cells"] = [c for c in nb["cells"] if not "".join(c["source"]).startswith("## What was seen")]
+    words = (f"Run on `{model}`: `ipcv reproduce {source.stem} --model {model} --full`. "
+             f"What was seen on both models stands in [the notebook itself](../{source.name}).")
+    nb["cells"].insert(1, {"cell_type": "markdown", "id": "other-model", "metadata": {}, "source": [words]})
+    for cell in nb["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            own = defaults(source)["model"]
+            cell["source"] = [line.replace(f'model = "{own}"', f'model = "{model}"') for line in cell["source"]]
 
 
 def main():
-    executed = [p for p in sorted(RESULTS.glob("*/tiny/*.ipynb")) if (ROOT / "experiments" / p.name).exists()]
-    reading = any(RESULTS.glob("*/tiny-reading/run.json"))
+    folders = [p for model in EMBEDDED for p in sorted(RESULTS.glob(f"*/{model}/*.ipynb"))]
+    executed = [p for p in folders if (EXPERIMENTS / p.name).exists()]
+    reading = any(RESULTS.glob("*/*-reading/run.json"))
     if (RESULTS / "times.json").exists():
-        shutil.copy(RESULTS / "times.json", ROOT / "experiments/times.json")
+        shutil.copy(RESULTS / "times.json", EXPERIMENTS / "times.json")
         print("experiments/times.json")
     for notebook in executed:
         record(notebook)

@@ -4,15 +4,18 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'named_methods', 'as_methods', 'is_right', 'items_of', 'asked', 'patches_in', 'patches_kept',
-           'answer_batch', 'in_rounds', 'batches_of', 'by_family', 'sha', 'fingerprint', 'differences', 'claim_answers',
-           'part', 'answer_round', 'check_prunable', 'evaluate', 'latency', 'timing_batches', 'generation_seconds']
+           'answer_batch', 'shown', 'sizes_of', 'in_rounds', 'in_order', 'batches_of', 'sha', 'fingerprint',
+           'differences', 'claim_answers', 'part', 'by_tower', 'answer_round', 'check_prunable', 'evaluate', 'latency',
+           'timing_batches', 'generation_seconds']
 
 # %% ../../nbs/32_evaluate.ipynb #cell-3
-import hashlib, json, tempfile, time
+import hashlib, io, json, tempfile, time
 from contextlib import nullcontext
+from itertools import groupby
 from pathlib import Path
-import pandas as pd
+import numpy as np, pandas as pd
 from filelock import FileLock
+from PIL import Image
 from tqdm import tqdm
 from ..runtime.compress import compress
 from ..families.sizes import model_sizes
@@ -71,12 +74,13 @@ def patches_in(
 def patches_kept(
     report:pd.DataFrame, # of a run with one pass
     n_in:list, # patches of each question
-    per:list, # items of each question
 ) -> list: # per question
-    "Patches that each question's items kept in the tower, or before it; all of them where no method acts there."
+    "Patches that each question's items (pictures, tiles, clips) kept in the tower, or before it; all of them where no method acts there."
     for stage in ("vision", "pixels"):
-        kept = report[report.stage == stage].tokens_kept.tolist()
-        if kept and len(kept) == sum(per): return [sum(kept[a:b]) for a, b in zip(offsets(per), offsets(per)[1:])]
+        items, ends = report[report.stage == stage], np.cumsum(n_in)
+        if not len(items) or items.tokens_in.sum() != ends[-1]: continue
+        whose = np.searchsorted(ends, items.tokens_in.cumsum())
+        return np.bincount(whose, items.tokens_kept, len(n_in)).astype(int).tolist()
     return n_in
 
 def answer_batch(
@@ -90,34 +94,61 @@ def answer_batch(
     "Answers to one batch, with the patches of each question's pictures, in and kept."
     with compress(model, *methods, remember=remember) as run:
         predictions = reply(model, processor, inputs, max_new_tokens)
-    n_in, items = patches_in(model, inputs), items_of(rows)
-    kept = patches_kept(run.report, n_in, [len(some) for some in items.get("videos") or items["images"]])
+    n_in = patches_in(model, inputs)
     table = pd.DataFrame({c: rows[c] for c in COLUMNS}).rename(columns=dict(image_id="image"))
-    table = table.assign(prediction=predictions, tokens_in=n_in, tokens_kept=kept)
+    table = table.assign(prediction=predictions, tokens_in=n_in, tokens_kept=patches_kept(run.report, n_in))
     return table.assign(correct=[is_right(p, a) for p, a in zip(table.prediction, table.answer)])
 
-
 # %% ../../nbs/32_evaluate.ipynb #cell-14
+def shown(
+    suite, # datasets.Dataset
+) -> list: # per question: frames of its clip (0 for pictures), pixels in all
+    "How much the prompt of each question shows, by the headers of its pictures."
+    column, prompts = next(c for c in ("frames", "images", "image") if c in suite.column_names), list(suite["image_id"])
+    firsts = {prompt: i for i, prompt in reversed(list(enumerate(prompts)))}
+    some = suite.select_columns(column).select(list(firsts.values())).with_format("arrow") # not read whole
+    files = some[:][column].to_pylist()
+    sizes = dict(zip(firsts, (sizes_of(f if isinstance(f, list) else [f]) for f in files)))
+    return [(len(sizes[p]) * (column == "frames"), sum(w * h for w, h in sizes[p])) for p in prompts]
+
+def sizes_of(pictures:list)->list: # as `datasets` keeps them -> (width, height)
+    "Sizes of pictures that are not read whole."
+    return [Image.open(p["path"] if p["bytes"] is None else io.BytesIO(p["bytes"])).size for p in pictures]
+
 def in_rounds(
     suite, # datasets.Dataset
-    size:int, # pictures per round, and most questions per batch
+    size:int, # prompts per round, and most questions per batch
 ): # the suite in the order in which it is asked, and per round [(first, last + 1) of each batch]
-    "Rounds of so many pictures, each with all its questions, those of a family together."
-    number = {picture: i // size for i, picture in enumerate(dict.fromkeys(suite["image_id"]))}
-    rounds, family = [number[picture] for picture in suite["image_id"]], list(suite["family"])
-    order = sorted(range(len(suite)), key=lambda i: (rounds[i], family.index(family[i]), i))
-    ends = offsets(rounds.count(r) for r in range(max(rounds, default=-1) + 1))
-    batches = [batches_of(start, stop, size) for start, stop in zip(ends, ends[1:])]
-    return suite.select(order), batches
+    "Rounds of so many prompts, each with all its questions, those that show as much together."
+    number = {prompt: i // size for i, prompt in enumerate(dict.fromkeys(suite["image_id"]))}
+    suite, sizes = in_order(suite, [number[prompt] for prompt in suite["image_id"]])
+    rounds, start = [], 0
+    for _, group in groupby(suite["image_id"], key=number.get):
+        stop = start + len(list(group))
+        rounds.append([(start + a, start + b) for a, b in batches_of(sizes[start:stop], size)])
+        start = stop
+    return suite, rounds
 
-def batches_of(start:int, stop:int, size:int)->list:
-    "[(first, last + 1)] of consecutive batches of at most `size`."
-    return [(a, min(a + size, stop)) for a in range(start, stop, size)]
+def in_order(suite, rounds:list): # round of each question -> the suite in order, and what it shows
+    "Questions by round, by what their prompts show, and by family."
+    sizes, family = shown(suite), list(suite["family"])
+    places = {name: i for i, name in enumerate(dict.fromkeys(family))}
+    order = sorted(range(len(suite)), key=lambda i: (rounds[i], sizes[i], places[family[i]], i))
+    return suite.select(order), [sizes[i] for i in order]
 
-def by_family(suite): # datasets.Dataset
-    "The suite with each family's questions together, for batches of answers of similar lengths."
-    family = list(suite["family"])
-    return suite.select(sorted(range(len(suite)), key=lambda i: (family.index(family[i]), i)))
+def batches_of(sizes:list, most:int)->list: # (frames, pixels) of questions in order -> [(first, last + 1)]
+    "Batches of at most `most`, of one number of frames; what shows equally much is divided only where it has to be."
+    found, start, stop = [], 0, 0
+    for (frames, _), alike in groupby(sizes):
+        n = len(list(alike))
+        if stop > start and (sizes[start][0] != frames or stop + n - start > most):
+            found.append((start, stop))
+            start = stop
+        stop += n
+        while stop - start > most:
+            found.append((start, start + most))
+            start += most
+    return found + [(start, stop)] * (stop > start)
 
 # %% ../../nbs/32_evaluate.ipynb #cell-15
 def sha(*parts)->str: # 12 hexadecimal digits
@@ -160,25 +191,33 @@ def part(folder:Path, name:str, start:int)->Path:
     "The file with a method's answers to the batch that begins at question `start`."
     return folder/f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{start:06d}.parquet"
 
+def by_tower(methods:dict)->dict: # name -> tuple of methods; text -> names
+    "Methods in groups that do the same up to the end of the tower."
+    groups = {}
+    for name, some in methods.items():
+        groups.setdefault(spell(tuple(m for m in some if m.stage != "language")), []).append(name)
+    return groups
+
 def answer_round(
     model, processor, suite,
     batches:list, # [(first, last + 1)] of this round
-    name:str, methods:tuple,
+    methods:dict, # name -> tuple of methods
     folder:Path, # for the files
-    prepared:dict, # start -> rows and inputs of a batch; filled here
     max_new_tokens:int,
-) -> list: # a DataFrame per batch
-    "One method's answers to the questions of one round; those whose files are there are read."
-    seen = {} # features of this round's pictures under this method
+):
+    "Answers to the questions of one round, those whose files are not there, batch by batch."
+    seen, prompts = {}, list(suite["image_id"]) # what acts in the tower -> features of pictures
     for start, stop in batches:
-        file = part(folder, name, start)
-        if file.exists(): continue
-        if start not in prepared:
-            rows = suite[start:stop]
-            prepared[start] = rows, asked(processor, rows, model.device)
-        answers = answer_batch(model, processor, *prepared[start], methods, max_new_tokens, seen)
-        with replacing(file) as temporary: answers.assign(method=name).to_parquet(temporary)
-    return [pd.read_parquet(part(folder, name, start)) for start, _ in batches]
+        missing = {name: m for name, m in methods.items() if not part(folder, name, start).exists()}
+        rows = suite[start:stop] if missing else {}
+        inputs = asked(processor, rows, model.device) if missing else None
+        again = not set(prompts[batches[0][0]:stop]).isdisjoint(prompts[stop:batches[-1][1]])
+        for tower, names in by_tower(missing).items():
+            features = seen.pop(tower, {})
+            for name in names:
+                answers = answer_batch(model, processor, rows, inputs, methods[name], max_new_tokens, features)
+                with replacing(part(folder, name, start)) as temporary: answers.assign(method=name).to_parquet(temporary)
+            if again: seen[tower] = features
 
 # %% ../../nbs/32_evaluate.ipynb #cell-16
 def check_prunable(methods:dict, suite):
@@ -211,10 +250,8 @@ def evaluate(
     with nullcontext(out) if out else tempfile.TemporaryDirectory() as folder:
         claim_answers(Path(folder), config)
         for batches in tqdm(rounds[share[0]::share[1]], desc="rounds of pictures", disable=not progress, mininterval=5):
-            prepared = {} # inputs of this round's batches, the same for all methods
-            for name, m in methods.items():
-                done[name] += answer_round(model, processor, suite, batches, name, m, Path(folder), prepared,
-                                           max_new_tokens)
+            answer_round(model, processor, suite, batches, methods, Path(folder), max_new_tokens)
+            for name in methods: done[name] += [pd.read_parquet(part(Path(folder), name, start)) for start, _ in batches]
     return pd.concat(sum(done.values(), []) or [pd.DataFrame()], ignore_index=True)
 
 # %% ../../nbs/32_evaluate.ipynb #cell-25
@@ -241,11 +278,10 @@ def latency(
     return pd.DataFrame(rows).groupby(["method", "repeat"], sort=False, as_index=False).seconds.sum()
 
 def timing_batches(processor, suite, n:int, batch_size:int, device)->list:
-    "Inputs of `n` questions spread evenly over the suite, batched by family."
+    "Inputs of `n` questions spread evenly over the suite, those that show as much together."
     n = min(n, len(suite))
-    suite = by_family(suite.select([i * len(suite) // n for i in range(n)]))
-    slices = [suite[start:stop] for start, stop in batches_of(0, n, batch_size)]
-    return [asked(processor, rows, device) for rows in slices]
+    suite, sizes = in_order(suite.select([i * len(suite) // n for i in range(n)]), [0] * n)
+    return [asked(processor, suite[start:stop], device) for start, stop in batches_of(sizes, batch_size)]
 
 def generation_seconds(model, processor, inputs, methods:tuple, max_new_tokens:int)->float:
     "Seconds of one `generate` under these methods, to the end of the device's work."

@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment
 from ..files import write_text
+from ..loading import EMBEDDED
 
 # %% ../../nbs/60_page.ipynb #text
 AVERAGES = ("retain_vision", "retain_language", "avg_acc_pct", "avg_lo", "avg_hi", "paper_avg_acc_pct",
@@ -90,8 +91,8 @@ def data_uri(picture:Path)->str:
     "A PNG as the address of itself."
     return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
 
-SIZES = dict(limit="{} pictures", validation_limit="{} pictures of the validation split",
-             confirm_limit="{} pictures for what is ahead", looked_at="{} pictures looked at",
+SIZES = dict(limit="{} prompts", validation_limit="{} prompts of the validation split",
+             confirm_limit="{} prompts for what is ahead", looked_at="{} pictures looked at",
              n_timed="{} timed questions", repeats="{} timing rounds",
              fitted="{} scenes for constants", checked="{} scenes for checks", draws="{} draws per scene",
              climbs="{} ascents per scene")
@@ -109,7 +110,7 @@ def section(folder:Path, stamp:int)->dict: # read once for each `stamp`, the tim
     table = pd.read_csv(file) if file.exists() else None
     facts = {**record["parameters"], **record["versions"], **record["hardware"]}
     first, whole = (None, None) if table is None else (headline(table), all_columns(table))
-    return dict(record, title=title, promise=promise, place=record.get("place", 100), tiny=record["model"] == "tiny",
+    return dict(record, title=title, promise=promise, place=record.get("place", 100), shipped=record["model"] in EMBEDDED,
                 facts="; ".join(f"{k} {v}" for k, v in facts.items() if v is not None),
                 changes=", ".join(size_words(k, v) for k, v in record["changed"].items()),
                 headline=cells_of_table(first), whole=cells_of_table(whole),
@@ -151,14 +152,14 @@ TEMPLATE = """<!doctype html>
 <span class="quiet">As of {{ run.now }}.</span></p>
 {% if run.to_come %}<p class="quiet">Still to come: {{ run.to_come | join(", ") }}.</p>{% endif %}{% endif %}
 <p>Accuracy and time are percent of the stock model's. Columns marked <span class="paper">paper</span> are the paper's,
-measured there on Qwen2-VL-7B and public benchmarks. All other numbers were measured here, on the model and questions named
+measured there on Qwen2-VL-7B (Table 3: InternVL3-38B) and public benchmarks. All other numbers were measured here, on the model and questions named
 below each title, unless a column or row says "counted" or "arithmetic". Compare the order of methods and the direction of
 effects, not levels. Intervals are 95 %, pictures resampled.</p>
 {% for name, why in failures.items() %}<h2>{{ name }}</h2><p><b>Did not finish:</b> {{ why }}</p>{% endfor %}
 {% for s in sections %}
 <h2 id="{{ s.notebook }}">{{ s.title }}</h2>
 <p>{{ s.promise }}</p>
-<p><b>Measured on {{ "the small model and synthetic suite that ship with ipcv" if s.tiny else s.model }}</b>,
+<p><b>Measured on {{ s.model }}{{ ", a small model, and the made suite, which ship with ipcv" if s.shipped }}</b>,
 {{ "%.0f" | format(s.seconds) }} s, finished {{ s.finished }}.
 {% if s.size == "reading" and s.changes %}
 <span class="size">Reading size: {{ s.changes }}. Intervals are of these pictures.
