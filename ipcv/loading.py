@@ -759,9 +759,9 @@ def tiny_tokenizer(
                           additional_special_tokens=[SPECIAL[name] for name in order], padding_side="left", chat_template=CHAT)
 
 def tiny_image_processor(): # Qwen2VLImageProcessorPil
-    "Qwen2-VL's image processor (PIL, no torchvision) for 8-pixel patches; pictures of 64 x 64 to 336 x 336 pixels."
+    "Qwen2-VL's image processor (PIL, no torchvision) for 8-pixel patches; pictures of 64 x 64 to 448 x 448 pixels."
     from transformers import Qwen2VLImageProcessorPil
-    limits = dict(shortest_edge=64*64, longest_edge=336*336)
+    limits = dict(shortest_edge=64*64, longest_edge=448*448)
     return Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=limits)
 
 # %% ../nbs/08_loading.ipynb #tiny-model
