@@ -32,8 +32,8 @@ class Totals:
     def __str__(self):
         share = self.tokens_kept / max(1, self.tokens_in)
         seen = f"{counted(self.items, 'item')} in {counted(self.passes, 'pass', 'passes')}"
-        none = f", none of {counted(self.emptied, 'item')}" if self.emptied else ""
-        return f"{seen}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%}{none})"
+        lost = f", {counted(self.emptied, 'item')} lost every token" if self.emptied else ""
+        return f"{seen}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%}){lost}"
 
 def counted(n:int, one:str, many:str="") -> str:
     "A number with its noun."
