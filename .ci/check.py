@@ -133,6 +133,11 @@ def paths(tmp):
     if found: raise RuntimeError("\n".join(found))
 
 
+def pictures(tmp):
+    "Pictures in notebooks have 256 colours where nobody sees the difference"
+    call(ROOT / ".ci/pictures.py", "--check")
+
+
 def scripts(tmp):
     "What `experiments/gpu_batch.sh` runs and `bench_towers.py` run at their smallest sizes"
     at = {"cwd": tmp, "env": {**ENV, "PYTHONPATH": str(ROOT)}}
@@ -179,7 +184,7 @@ def main():
     if unknown := set(args.notebooks) - set(there):
         a.error(f"no such notebook in nbs/: {', '.join(sorted(unknown))}; allowed are names such as 02_ngr, and none for all")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
-    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar, paths, scripts]
+    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar, paths, pictures, scripts]
     parts = [f"{len(some)} {what}{'s' * (len(some) != 1)}" for some, what in ((names, "notebook"), (checks, "check")) if some]
     everything = "; about 10 minutes on two cores" if names and checks else ""
     print(f"[ipcv] runs {' and '.join(parts)}, {args.workers} at a time{everything}", flush=True)
