@@ -45,8 +45,8 @@ reproduce: $(STAMP) ## Every table and figure on the model that ships, at readin
 test: $(STAMP) ## Run every notebook as a test and check that nothing generated is out of date
 	@$(BIN)/python .ci/check.py
 
-export: $(STAMP) ## For contributors: write the modules from the notebooks, clean the notebooks, write README.md
-	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(MAKE) --no-print-directory readme
+export: $(STAMP) ## For contributors: write the modules from the notebooks, clean the notebooks, shrink their pictures, write README.md
+	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python .ci/pictures.py && $(MAKE) --no-print-directory readme
 
 readme: $(STAMP) ## For contributors: write README.md from nbs/index.ipynb (its saved outputs, no run)
 	@$(BIN)/python .ci/readme.py

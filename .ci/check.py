@@ -92,7 +92,7 @@ def clean(tmp):
 
 
 def readme(tmp):
-    "README.md is what nbs/index.ipynb gives"
+    "README.md is what nbs/index.ipynb gives, in lines that can be read"
     call(ROOT / ".ci/readme.py", "--check")
 
 
@@ -133,6 +133,11 @@ def paths(tmp):
     if found: raise RuntimeError("\n".join(found))
 
 
+def pictures(tmp):
+    "Pictures in notebooks have 256 colours where nobody sees the difference"
+    call(ROOT / ".ci/pictures.py", "--check")
+
+
 def scripts(tmp):
     "What `experiments/gpu_batch.sh` runs and `bench_towers.py` run at their smallest sizes"
     at = {"cwd": tmp, "env": {**ENV, "PYTHONPATH": str(ROOT)}}
@@ -145,43 +150,52 @@ def scripts(tmp):
         if not out[1].exists(): raise RuntimeError(f"{name}.py wrote nothing")
 
 
-def attempt(name, test, *args):
+def attempt(name, test, *args, what=""):
     "Run one test and say how it went"
     start = time.perf_counter()
     try: test(*args); failure = None
     except Exception as e: failure = str(e)
-    print(f"  {'FAILED' if failure else 'ok':6}  {name:24} {time.perf_counter() - start:5.0f} s", flush=True)
+    print(f"  {'FAILED' if failure else 'ok':6}  {name:24} {time.perf_counter() - start:5.0f} s{what and f'  {what}'}", flush=True)
     if failure: print("\n".join(f"      {line}" for line in failure.splitlines()[-60:]), flush=True)
     return name, failure is None
 
 
 def checked(name, check):
-    with tempfile.TemporaryDirectory() as tmp: return attempt(name, check, tmp)
+    "Run one of the checks in a folder of its own; its first line says what holds"
+    with tempfile.TemporaryDirectory() as tmp: return attempt(name, check, tmp, what=check.__doc__)
+
+
+def rerun(failed, names):
+    "Arguments that run what failed once more: notebooks by name, else the checks"
+    return [name for name in failed if name in names] or ["--checks"]
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("notebooks", nargs="*", help="names of notebooks in nbs/ (default: all, and the checks)")
+    a.add_argument("notebooks", nargs="*", help="names of notebooks in nbs/, such as 02_ngr (default: all of them and the checks)")
     a.add_argument("--checks", action="store_true", help="only the checks")
-    a.add_argument("--workers", type=int, default=2)
+    a.add_argument("--workers", type=int, default=2, help="how many run at a time (default: 2)")
     a.add_argument("--density", action="store_true", help="only a table of line lengths; nothing fails")
     args = a.parse_args()
     if args.density:
         print(density(ROOT))
         return
     there = {p.stem: p for p in sorted((ROOT / "nbs").glob("[!_.]*.ipynb"), reverse=True)}  # the longest are last: start there
-    if unknown := set(args.notebooks) - set(there): a.error(f"no such notebook: {', '.join(sorted(unknown))}")
+    if unknown := set(args.notebooks) - set(there):
+        a.error(f"no such notebook in nbs/: {', '.join(sorted(unknown))}; allowed are names such as 02_ngr, and none for all")
     names = [] if args.checks else [n for n in there if not args.notebooks or n in args.notebooks]
-    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar, paths, scripts]
-    print(f"[ipcv] {len(names)} notebooks and {len(checks)} checks, {args.workers} at a time (all: about 10 minutes on two cores)",
-          flush=True)
+    checks = [] if args.notebooks else [exported, clean, readme, wheel, layers, sidebar, paths, pictures, scripts]
+    parts = [f"{len(some)} {what}{'s' * (len(some) != 1)}" for some, what in ((names, "notebook"), (checks, "check")) if some]
+    everything = "; about 10 minutes on two cores" if names and checks else ""
+    print(f"[ipcv] runs {' and '.join(parts)}, {args.workers} at a time{everything}", flush=True)
     start = time.perf_counter()
     with ThreadPoolExecutor(args.workers) as pool:
         jobs = [pool.submit(attempt, n, notebook, there[n]) for n in names]
         jobs += [pool.submit(checked, c.__name__, c) for c in checks]
         results = [j.result() for j in jobs]
     failed = [n for n, ok in results if not ok]
-    print(f"[ipcv] {time.perf_counter() - start:.0f} s" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    again = f"; failed: {', '.join(failed)} (again: `python .ci/check.py {' '.join(rerun(failed, names))}`)" if failed else ""
+    print(f"[ipcv] took {time.perf_counter() - start:.0f} s{again}")
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
     sys.exit(bool(failed) or not results)
 

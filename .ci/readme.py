@@ -1,4 +1,4 @@
-"""README.md from nbs/index.ipynb and its saved outputs, pictures beside the notebook. `--check` only compares."""
+"""README.md from nbs/index.ipynb and its saved outputs, pictures beside the notebook. `--check` only compares, and looks for wide lines."""
 import sys
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from traitlets.config import Config
 
 root = Path(__file__).resolve().parent.parent
 PICTURES = "nbs/index_files"
+WIDEST = 120  # characters of a line that is no row of a table
 
 
 def readme():
@@ -34,8 +35,16 @@ def differs():
                   if not (root / n).exists() or n not in want or (root / n).read_bytes() != want[n])
 
 
+def wide_lines():
+    "Lines of README.md that are hard to read in a terminal or a diff"
+    lines = (root / "README.md").read_text(encoding="utf-8").splitlines()
+    return [f"README.md:{i}: {len(l)} characters, at most {WIDEST}" for i, l in enumerate(lines, 1)
+            if len(l) > WIDEST and not l.startswith(("|", "![", "<!--"))]
+
+
 if __name__ == "__main__":
     if "--check" in sys.argv:
+        if wide := wide_lines(): sys.exit("\n".join(wide) + "\n(wrap them in nbs/index.ipynb, then run `make readme`)")
         if bad := differs(): sys.exit(f"not what nbs/index.ipynb gives: {', '.join(bad)} (run `make readme`)")
     else:
         text, pictures = readme()

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 from torch import Tensor
-from ..errors import ConfigError, UnsupportedModelError, shown
+from ..errors import ConfigError, UnsupportedModelError
 from ..families.base import positions
 from ..families.registry import language_adapter, tower_for
 from ..hooks import span
 from ..language.cache import check_cache
 from ..language.drop import prompt_length, refuse_parts, visual_and_valid
 from ..language.prompt import PlaceholderPruner, Prompt, beams_of, pass_in_pieces
-from .base import Method, check_switch
+from .base import Method, check_indices, check_switch
 
 # %% ../../nbs/09_after_tower.ipynb #base
 @dataclass(frozen=True)
@@ -147,15 +147,9 @@ def as_mask(
 )->Tensor: # (n,) True at tokens that stay
     "A choice as a mask. Raises `ConfigError` for another shape, and on the CPU, where nothing waits, for other indices."
     allowed = f"allowed are ({count},) int64 indices, or ({n},) bool"
-    if not isinstance(chosen, Tensor): raise ConfigError(f"{method}: choose gave {shown(chosen)}; {allowed}")
-    if chosen.dtype == torch.bool and chosen.shape == (n,): return chosen
-    if chosen.dtype == torch.long and chosen.shape == (count,):
-        on_cpu = chosen.device.type == "cpu"
-        if on_cpu and (len(chosen.unique()) < count or not bool(((chosen >= 0) & (chosen < n)).all())):
-            raise ConfigError(f"{method}: choose gave {shown(chosen.tolist())}; {allowed}, different ones of 0 to {n - 1}")
-        return torch.zeros(n, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, True)
-    kind = str(chosen.dtype).removeprefix("torch.")
-    raise ConfigError(f"{method}: choose gave {tuple(chosen.shape)} of {kind}; {allowed}")
+    if isinstance(chosen, Tensor) and chosen.dtype == torch.bool and chosen.shape == (n,): return chosen
+    check_indices(method, chosen, (count,), n, allowed)
+    return torch.zeros(n, dtype=torch.bool, device=chosen.device).index_fill_(0, chosen, True)
 
 # %% ../../nbs/09_after_tower.ipynb #items
 def items_of(

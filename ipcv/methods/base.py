@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['Budget', 'Share', 'check_share', 'is_count', 'check_list', 'Method', 'is_number', 'field_text', 'check_fields',
-           'check_integer', 'check_switch', 'check_block', 'check_nominal', 'check_stages', 'check_choice']
+           'check_integer', 'check_switch', 'check_block', 'check_nominal', 'check_stages', 'check_choice',
+           'check_indices']
 
 # %% ../../nbs/09_base.ipynb #imports
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import ClassVar
+import torch
+from torch import Tensor
 from ..costs import TransformerDims, TokenCounts, stock_counts
 from ..errors import ConfigError, UnknownFieldError, bad_field, shown
 from ..tokens import kept_cells, kept_count
@@ -193,3 +196,21 @@ def check_choice(
 ):
     "Raise `ConfigError` unless `value` is one of `allowed`."
     if value not in tuple(allowed): raise bad_field(field, value, "one of " + ", ".join(allowed))
+
+# %% ../../nbs/09_base.ipynb #indices
+def check_indices(
+    method, # for the message
+    chosen, # what its `choose` gave
+    shape:tuple, # (..., count) that it must have
+    n:int, # of so many tokens or windows
+    allowed:str, # for the message: all that `choose` may give
+):
+    "Raise `ConfigError` unless these are int64 of this shape and, looked at on the CPU only, different ones of n in each row."
+    def wrong(found): return ConfigError(f"{method}: choose gave {found}; {allowed}")
+    if not isinstance(chosen, Tensor): raise wrong(shown(chosen))
+    if chosen.dtype != torch.long or chosen.shape != shape:
+        raise wrong(f"{tuple(chosen.shape)} of {str(chosen.dtype).removeprefix('torch.')}")
+    if chosen.device.type != "cpu": return
+    twice = chosen.sort().values.diff() == 0
+    if bool(twice.any() or (chosen < 0).any() or (chosen >= n).any()):
+        raise ConfigError(f"{method}: choose gave {shown(chosen.tolist())}; {allowed}; indices are different ones of 0 to {n - 1}")

@@ -62,8 +62,8 @@ def queries_below(
 @dataclass(frozen=True)
 class LanguageMethod(Method):
     """Base of methods that drop visual tokens before layers of the language model, per sample, over all its images and
-    videos. A subclass writes `choose`; it may change `layers`, `kept_per_stage` and `choosing`. Raises `ConfigError`
-    on a bad field."""
+    videos: with `retain` a whole picture may lose every token, which the report counts. A subclass writes `choose`; it
+    may change `layers`, `kept_per_stage` and `choosing`. Raises `ConfigError` on a bad field."""
     layer:int = 3 # decoder layer before which tokens are dropped, counted from 0
     stage:ClassVar[str] = "language"
     where:ClassVar[str] = "in the language model"

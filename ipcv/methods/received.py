@@ -14,12 +14,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from ..costs import TokenCounts, stock_counts
-from ..errors import bad_field
+from ..errors import ConfigError, bad_field, shown
 from ..families.base import TowerPass
 from ..hooks import span
 from ..ops.merging import windows_of
 from ..tokens import Items, TokenSplit, alike, numbers, offsets, rows
-from .base import Method
+from .base import Method, check_indices
 
 # %% ../../nbs/09_received.ipynb #received
 MOST = 2 ** 25 # logits that exist at a time, in fp32
@@ -171,7 +171,7 @@ class ReceivedPass(ReadingPass):
         for (grid, n, count), members in alike(items.grids, items.patches, self.counts):
             place = rows([starts[i] + items.fixed for i in members], n, states.device)
             windows = self.windows(grid, (count - items.fixed) // cell, place, states)
-            chosen, new = self.method.choose(windows)
+            chosen, new = self.checked(windows, self.method.choose(windows))
             states = states.index_copy(0, place.flatten(), new.flatten(0, 2).to(states.dtype))
             stays = place.unflatten(1, (-1, cell)).gather(1, chosen[..., None].expand(-1, -1, cell))
             keep.append(stays.flatten())
@@ -181,3 +181,21 @@ class ReceivedPass(ReadingPass):
         self.cut = TokenSplit(items, self.counts, order[:kept], order[kept:])
         self.cells = windows_of(self.tower.reading(self.cut), cell)
         return self.cut.kept(states)
+
+    def checked(self, windows:Windows, given) -> tuple: # what `choose` gave -> the same
+        "Raise `ConfigError` unless these are windows and states; which ones, and NaN, are looked at on the CPU only."
+        states = windows.states
+        shape, items, n = tuple(states.shape), *states.shape[:2]
+        allowed = (f"allowed is a pair: ({items}, {windows.count}) int64 windows that stay, and {shape} states "
+                   f"in floating point without NaN, both on {states.device}")
+        def wrong(found): return ConfigError(f"{self.method}: choose gave {found}; {allowed}")
+        if not isinstance(given, tuple) or len(given) != 2: raise wrong(shown(given))
+        chosen, new = given
+        check_indices(self.method, chosen, (items, windows.count), n, allowed)
+        if not isinstance(new, Tensor): raise wrong(f"{shown(new)} as states")
+        if new.shape != shape or not new.is_floating_point() or {chosen.device, new.device} != {states.device}:
+            kind = str(new.dtype).removeprefix("torch.")
+            raise wrong(f"windows on {chosen.device} and states {tuple(new.shape)} of {kind} on {new.device}")
+        if new.device.type == "cpu" and bool(new.isnan().any()) and not bool(states.isnan().any()):
+            raise wrong("states with NaN")
+        return given

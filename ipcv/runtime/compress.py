@@ -91,21 +91,22 @@ class Compression:
         """A row for each item and stage.
 
         Columns: `pass_` (a prompt or a batch), `item`, `stage`, `method`, `modality`, `grid`, `tokens_in`,
-        `tokens_kept` and `layer`, the block or decoder layer before which the first tokens were dropped.
+        `tokens_kept` and `layer`, the block or decoder layer before which the first tokens were dropped. `modality` is
+        what the model was told: the frames of a clip that a processor hands over as pictures (InternVL) are images.
         The latest 10,000 rows are held; `report.attrs["forgotten"]` counts older ones."""
         return self.log.frame()
 
     @property
     def totals(self) -> pd.DataFrame:
         """Exact counts of each stage, until `clear`: `items`, `passes`, `tokens_in`, `tokens_kept` and `prunable`
-        (items that could have lost a token)."""
+        (items that could have lost a token) and `emptied` (items that lost every token)."""
         return pd.DataFrame({stage: vars(total) for stage, total in self.log.totals.items()}).T
 
     @property
     def trace(self) -> list:
         """With `compress(..., trace=True)`: a `Trace` for each of the latest 10,000 items, with positions, kept and
         removed tokens and donors, all counted from the item's first token."""
-        return list(self.log.traces)
+        return [trace for *_, trace in self.log.traces]
 
     def __str__(self): return describe(self)
     def __reduce_ex__(self, protocol):
@@ -183,7 +184,7 @@ def whole_pass(run, previous, *args, **kwargs):
     except ConfigError: # a pass that is refused is none
         record.withdraw(0 if fresh else before)
         raise
-    finally: now.inside, now.call = False, None
+    finally: now.inside, now.call, now.prompts = False, None, None
     if not begins or not run.methods: return out
     if any(call.get(name) is not None for name in ("image_grid_thw", "video_grid_thw")): check_pass(run, record, before)
     if not record.rows: record.add(run.methods[0].stage, str(run.methods[0]), "text", "", 0, 0, None)
@@ -294,11 +295,12 @@ def through_tower(run, previous, *args, **kwargs):
     if now.grids is not None: items = run.tower.joined(items, now.grids)
     as_dict = kwargs.pop("return_dict", run.tower.module.config.return_dict)
     if run.pixels: args, kwargs = as_given(run.tower, now.source, args, kwargs)
-    now.budgets = shares(run, items)
+    now.budgets, now.traces = shares(run, items), ()
     if run.memory is None: out, results = run_shared(run, previous, args, kwargs, items, now.budgets)
     else: out, results = recall(run, previous, args, kwargs, items)
     record = current(run)
     if run.in_tower: record_items(run, record, items, results)
+    for trace in now.traces: record.add_trace(trace)
     now.stays = [r.stays for r in results if r.stays is not None]
     alone = now.modality is None # the tower was called by itself
     if alone and run.tower.compact_merger: run.ledger.add(out.pooler_output, record, now.stays)

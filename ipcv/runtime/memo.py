@@ -67,19 +67,19 @@ def digest(x:Tensor) -> bytes: # 16
 def run_shared(run, previous, args, kwargs, items, budgets:tuple|None) -> tuple: # as `run_tower`
     "The tower for items with these budgets; tiles of one pass keep equally many, so those with other numbers have a pass of their own."
     now, tower = run._now, run.tower
-    outer, log, parts = now.budgets, run.log, {}
+    outer, parts = now.budgets, {}
     try:
         now.budgets = budgets
         if budgets is None or tower.compact_merger or len(set(budgets)) == 1: return run_tower(run, previous, args, kwargs, items)
         for number in dict.fromkeys(budgets):
-            members, before = [i for i, n in enumerate(budgets) if n == number], log.traced
+            members = [i for i, n in enumerate(budgets) if n == number]
             now.budgets, own = (number,) * len(members), items.subset(members)
             out, results = run_tower(run, previous, *tower.subset(args, kwargs, items, members), own)
-            traces = [log.traces.pop() for _ in range(log.traced - before)][::-1] or [None] * len(members)
+            traces, now.traces = now.traces or [None] * len(members), ()
             for i, *part in zip(members, split_items(tower, out, own), results, traces): parts[i] = part
     finally: now.budgets = outer
     rows, results, traces = zip(*(parts[i] for i in range(len(items))))
-    log.traces.extend(trace for trace in traces if trace is not None)
+    now.traces = [trace for trace in traces if trace is not None]
     whole = {name: joined([own[name] for own in rows], tower.items_axis) for name in rows[0]}
     return type(out)(**whole), all_or_none(results, [n // tower.cell for n in items.patches])
 

@@ -27,11 +27,13 @@ class Totals:
     tokens_in:int = 0
     tokens_kept:int = 0
     prunable:int = 0    # items that could have lost a token
+    emptied:int = 0     # items that lost every token: possible where a method ranks over a whole prompt
 
     def __str__(self):
         share = self.tokens_kept / max(1, self.tokens_in)
         seen = f"{counted(self.items, 'item')} in {counted(self.passes, 'pass', 'passes')}"
-        return f"{seen}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%})"
+        lost = f", {counted(self.emptied, 'item')} lost every token" if self.emptied else ""
+        return f"{seen}, {counted(self.tokens_in, 'token')} in, {self.tokens_kept:,} kept ({share:.1%}){lost}"
 
 def counted(n:int, one:str, many:str="") -> str:
     "A number with its noun."
@@ -50,7 +52,7 @@ class PruningLog:
     def clear(self):
         "Forget all rows, traces and totals; passes go on being numbered."
         self.rows, self.traces = deque(maxlen=self.most), deque(maxlen=self.most)
-        self.totals, self.added, self.traced = {}, 0, 0
+        self.totals, self.added = {}, 0
 
     def open(self) -> int:
         "The number of a new pass."
@@ -74,6 +76,7 @@ class PruningLog:
             total.tokens_in += tokens_in
             total.tokens_kept += kept
             total.prunable += prunable
+            total.emptied += kept == 0 < tokens_in
             if kept < tokens_in: self.pruned.add(stage)
 
     def withdraw(self, row:tuple, prunable:bool, starts:bool): # as for `add`
@@ -89,13 +92,18 @@ class PruningLog:
             total.tokens_in -= tokens_in
             total.tokens_kept -= kept
             total.prunable -= prunable
+            total.emptied -= kept == 0 < tokens_in
             if not total.items: del self.totals[stage]
 
-    def add_trace(self, trace:Trace):
-        "Keep what happened to an item."
+    def add_trace(self, number:int, item:int, trace:Trace):
+        "Keep what happened to an item; the pass has rows up to this one."
+        with self.lock: self.traces.append((number, item, trace))
+
+    def withdraw_traces(self, number:int, first:int):
+        "Forget those of a pass that came with its rows from this one on."
         with self.lock:
-            self.traces.append(trace)
-            self.traced += 1
+            kept = [own for own in self.traces if own[0] != number or own[1] < first]
+            self.traces = deque(kept, maxlen=self.most)
 
     def frame(self) -> pd.DataFrame:
         "The rows that are held. `attrs['forgotten']` is the number of older ones."
@@ -121,8 +129,13 @@ class PassRecord:
         self.rows.append(row)
         self.counted.append((prunable, starts))
 
+    def add_trace(self, trace:Trace):
+        "Keep what happened to an item whose row is there."
+        self.log.add_trace(self.number, len(self.rows) - 1, trace)
+
     def withdraw(self, first:int):
-        "Forget the rows from this one on, of a pass that was refused."
+        "Forget the rows from this one on, and their traces, of a pass that was refused."
+        self.log.withdraw_traces(self.number, first)
         for item in reversed(range(first, len(self.rows))):
             self.log.withdraw((self.number, item, *self.rows.pop()), *self.counted.pop())
 
@@ -144,6 +157,8 @@ class ThreadState(local):
     source = None     # pixels as they were given to the model, while features are being made
     step = False      # a decoding step without a cache?
     inside = False    # in the model's forward?
+    traces = ()       # of the items that the tower is running, until they have rows
+    prompts = None    # the items of each prompt of the forward, once read
     replay = None     # the `Replay` of a pass whose blocks run as one CUDA graph
 
 # %% ../../nbs/07_report.ipynb #record-items
@@ -229,7 +244,7 @@ def record_language(run, decoder_pass, prompt):
             places = given_places(grid, given[i % len(given)] if given else None, size)
             keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
             donors = torch.empty(size - kept, 0, dtype=torch.long)
-            run.log.add_trace(Trace(modality, grid, places, keep, remove, donors))
+            record.add_trace(Trace(modality, grid, places, keep, remove, donors))
 
 def merged_grids(run, known, items) -> list: # per item: frames, rows and columns of merged tokens
     "The grids of a prompt's items as the language model sees them."
@@ -249,7 +264,7 @@ def record_choice(run, items:list): # of `methods.after_tower.Item`
         if not run.tracing: continue
         keep, remove = stays.nonzero().flatten(), (~stays).nonzero().flatten()
         donors = torch.empty(size - kept, 0, dtype=torch.long)
-        run.log.add_trace(Trace(item.modality, item.grid, item.places(), keep, remove, donors))
+        record.add_trace(Trace(item.modality, item.grid, item.places(), keep, remove, donors))
 
 # %% ../../nbs/07_report.ipynb #describe
 def describe(run) -> str:
