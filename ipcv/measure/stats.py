@@ -214,7 +214,8 @@ def average_difference(frame:pd.DataFrame, # rows of `evaluate`
     rows = frame[frame.method.isin([a, b, vanilla])]
     check_pairs(rows, vanilla)
     for m in (a, b):
-        if m not in set(rows.method): raise ResultsError(f"no rows of {m!r}: the methods are {sorted(set(frame.method))}")
+        if m not in set(rows.method):
+            raise ResultsError(f"no rows of {m!r}: the methods are {sorted(set(frame.method))}")
     of = lambda m: rows[rows.method == m]
     return average_interval(of(a), of(vanilla), level, n, seed, minus=of(b))
 
