@@ -107,7 +107,7 @@ def check_target(target:Path, picture:Path):
     if target.exists() and picture.exists() and target.samefile(picture):
         raise ConfigError(f"out={str(target)!r}: must not be the picture itself")
 
-Model = Annotated[str, typer.Option(help="tiny or tiny-internvl (ship with the package), a local folder or a hub id.")]
+Model = Annotated[str, typer.Option(help="tiny (ships with the package), a local folder or a hub id.")]
 Picture = Annotated[Path, typer.Argument(help="An image file, or a video file with --video.")]
 Method = Annotated[str, typer.Option(help="What prunes the vision tower, see `ipcv methods`.")]
 Patch = Annotated[Optional[str], typer.Option(metavar="ROW,COL",

@@ -376,10 +376,13 @@ def bad_name(name, why:str) -> ConfigError: # to be raised by the caller
     return ConfigError(f"name is {shown(name)}: {why}; allowed: {allowed}")
 
 def from_8_bits(path:str, config, dtype, **kwargs): # -> model
-    "A model of a local folder whose weights are stored by `in_8_bits`."
+    "A model of a local folder whose weights are stored by `in_8_bits`. Raises `ConfigError` where some are missing."
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, GenerationConfig
     kind, weights = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)], read_weights(path)
-    model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=dtype, **kwargs)
+    kwargs |= dict(config=config, state_dict=weights, dtype=dtype, output_loading_info=True)
+    model, info = kind.from_pretrained(None, **kwargs)
+    if missing := sorted(info["missing_keys"]):
+        raise ConfigError(f"weights {shown(path)}: {len(missing)} missing, the first is {missing[0]}; allowed: all files of one model")
     model.generation_config = GenerationConfig.from_pretrained(path)
     return model
 

@@ -214,7 +214,8 @@ def average_difference(frame:pd.DataFrame, # rows of `evaluate`
     rows = frame[frame.method.isin([a, b, vanilla])]
     check_pairs(rows, vanilla)
     for m in (a, b):
-        if m not in set(rows.method): raise ResultsError(f"no rows of {m!r}: the methods are {sorted(set(frame.method))}")
+        if m not in set(rows.method):
+            raise ResultsError(f"no rows of {m!r}: the methods are {sorted(set(frame.method))}")
     of = lambda m: rows[rows.method == m]
     return average_interval(of(a), of(vanilla), level, n, seed, minus=of(b))
 
@@ -276,8 +277,8 @@ def together(frame:pd.DataFrame, # rows of `evaluate`
     methods = dict.fromkeys(sum(map(list, pairs), [vanilla]))
     sums = {m: family_sums(frame[frame.method == m], images, families) for m in methods}
     stock, c, r = sums[vanilla], len(images), np.random.default_rng(seed)
-    left = {m: relative_average(s.sum(0) - s, stock.sum(0) - stock) for m, s in sums.items()}
-    off = np.stack([left[a] - left[b] for a, b in pairs], 1)
+    without = {m: relative_average(s.sum(0) - s, stock.sum(0) - stock) for m, s in sums.items()}
+    off = np.stack([without[a] - without[b] for a, b in pairs], 1)
     off = off - off.mean(0)
     extra = [made_up_error(stock, 1 if (sums[a] != sums[b]).any(1).sum() < FEWEST else .5) for a, b in pairs]
     scaled = off / np.maximum(np.sqrt((off ** 2).sum(0)), 1e-9)

@@ -92,7 +92,7 @@ class Compression:
 
         Columns: `pass_` (a prompt or a batch), `item`, `stage`, `method`, `modality`, `grid`, `tokens_in`,
         `tokens_kept` and `layer`, the block or decoder layer before which the first tokens were dropped. `modality` is
-        what the model was told: the frames of a clip that a processor hands over as pictures (InternVL) are images.
+        what the inputs say: the frames of a clip that a processor hands over as pictures (InternVL) are images.
         The latest 10,000 rows are held; `report.attrs["forgotten"]` counts older ones."""
         return self.log.frame()
 

@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from ..errors import ConfigError, bad_field, reason, shown
-from ..loading import EIGHT, SCALE, InternVLPrompts, TileClips, embedded_folder, in_8_bits, load, pil_processor, read_weights, tiny_config, to_rgb
+from ..loading import (EIGHT, SCALE, InternVLPrompts, TileClips, embedded_folder, in_8_bits, load, pil_processor,
+                          read_weights, tiny_config, to_rgb)
 
 # %% ../../nbs/36_tiny_internvl.ipynb #tiles
 SIDE, MOST = 224, 5 # pixels of a tile's side; tiles of a picture at most, the thumbnail not counted
@@ -267,6 +268,10 @@ def ship(folder, out):
     "Write a trained model as it lies in the package. Raises `ConfigError` for a folder that holds none."
     model, processor = load(str(folder), dtype="float32")
     save_tiny_internvl(model, processor.tokenizer, out, small=True)
+    exact, back = model.state_dict(), load(str(out), dtype="float32")[0].state_dict()
+    errors = {name: ((back[name] - w).norm() / (w.norm() + 1e-9)).item() for name, w in exact.items()}
+    worst = max(errors, key=errors.get)
+    print(f"largest relative error: {errors[worst]:.4f}, of {worst}")
 
 def main(args:list|None=None):
     "Make the tower's weights file, measure what its blocks hold, or make of a trained model the one that ships."
@@ -290,8 +295,7 @@ def main(args:list|None=None):
 def save_small(model, path):
     "Write a model's weights in two files: `in_8_bits` what is large, in half precision the rest."
     from safetensors.torch import save_file
-    own = {name: p for name, p in model.named_parameters()} # tied ones once
-    held, path = in_8_bits(own), Path(path)
+    held, path = in_8_bits(dict(model.named_parameters())), Path(path) # tied ones once
     large = {name for name, w in held.items() if w.dtype == torch.int8 or name.endswith(SCALE)}
     path.mkdir(parents=True, exist_ok=True)
     for file, chosen in ((EIGHT, large), ("model-fp16.safetensors", held.keys() - large)):
@@ -306,15 +310,10 @@ def save_tiny_internvl(
     """Write a model in Hugging Face layout, weights in fp16; it loads with and without torchvision.
 
     With `small`, the tower's matrices take half as much and only `load` of this package reads them."""
-    from transformers import InternVLForConditionalGeneration
-    half = InternVLForConditionalGeneration(copy.deepcopy(model.config)).half()
-    half.generation_config = copy.deepcopy(model.generation_config)
     if small:
         save_small(model, path)
-        for part in half.config, half.generation_config: part.save_pretrained(path)
-    else:
-        half.load_state_dict(model.state_dict())
-        half.save_pretrained(path, max_shard_size="20MB")
+        for part in model.config, model.generation_config: part.save_pretrained(path)
+    else: copy.deepcopy(model).half().save_pretrained(path, max_shard_size="20MB")
     processor = tiny_internvl_processor(tokenizer)
     for name in ("is_local", "local_files_only"): tokenizer.init_kwargs.pop(name, None) # how it was found is not saved
     tokenizer.save_pretrained(path)
