@@ -12,7 +12,7 @@ __all__ = ['both', 'gap', 'kept_families', 'difference', 'reaches', 'alike', 'ma
 import numpy as np, pandas as pd
 from scipy.stats import chi2, norm
 from ..measure.stats import (FEWEST, average_difference, average_freedom, average_gains, average_interval,
-                                family_sums, flip_p, no_interval, relative_average, spread_of)
+                                family_sums, flip_p, in_average, no_interval, relative_average, spread_of)
 from .effects import Effect, Missing, counted, of_error, of_interval, row_of
 
 # %% ../../nbs/37_measures.ipynb #measures
@@ -106,7 +106,7 @@ def weighted(rows, weights:dict, families=None)->tuple:
     "(value, (C,) its spread over pictures) of averages summed with the weights of their methods."
     vanilla = rows.method.iloc[0]
     if families: rows = kept_families(rows, families)
-    images, families = sorted(set(rows.image)), sorted(set(rows.family))
+    images, families = in_average(rows[rows.method == vanilla])
     stock, *sums = (family_sums(rows[rows.method == m], images, families) for m in (vanilla, *weights))
     value = sum(w * relative_average(s.sum(0), stock.sum(0)) for w, s in zip(weights.values(), sums))
     spread = sum(w * spread_of(s, stock).sum(1) for w, s in zip(weights.values(), sums))

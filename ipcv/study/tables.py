@@ -368,12 +368,13 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
            )->pd.DataFrame:    # see `tidy`
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse
-    from ipcv.measure.stats import relative_latency
+    from ipcv.measure.stats import left_out, relative_latency
     parsed, first, out = {k: parse(v) for k, v in methods.items()}, next(iter(methods)), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     questions = dict(split=split, limit=limit, families=families, suite=suite)
     rows = answered(model, questions, parsed, answers or out / "rows", batch_size, workers, device)
+    if remark := left_out(rows[rows.method == first]): print(remark)
     times = timed(model, questions, methods, n, timed_batch, repeats, device, answers)
     if isinstance(paper, str): paper = reported(paper)
     kept = {k: retained(v) for k, v in parsed.items()}
