@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Both models of the second generation (nbs/35_recipe.ipynb), trained at once on one GPU by the clock.
+# Both models that ship (nbs/35_recipe.ipynb), trained at once on one GPU by the clock.
 #
 #   experiments/train_gpu.sh SECONDS TOWER      # what is worth keeping goes to $OUT (default: runs)
 #   experiments/train_gpu.sh --dry-run TOWER    # a minute of it at smoke size on the CPU

@@ -14,6 +14,7 @@ from scipy.stats import chi2, norm
 from ..measure.stats import (FEWEST, average_difference, average_freedom, average_gains, average_interval,
                                 family_sums, flip_p, in_average, no_interval, relative_average, spread_of)
 from .effects import Effect, Missing, counted, of_error, of_interval, row_of
+from .tables import layers_of
 
 # %% ../../nbs/37_measures.ipynb #measures
 def both(*measures): # all parts of all of them
@@ -134,7 +135,9 @@ def settings(results, name, field, usual)->dict: # value -> method of 'field=val
     methods = dict.fromkeys(results.read(name, "rows.parquet").method)
     found = {int(m.split("=")[1]): m for m in methods if m.startswith(f"{field}=")}
     if not found: raise Missing(f"{name} has no settings of {field}")
-    return dict(sorted({**found, results.parameter(name, field, usual): "IPCV"}.items()))
+    default = results.parameter(name, field, usual)
+    if default is None: default = getattr(layers_of(results.parameter(name, "model", "tiny")), field) # by the model's depth
+    return dict(sorted({**found, default: "IPCV"}.items()))
 
 def slope(field, usual, of="accuracy"): # accuracy or time, per step of the field
     "By how many points accuracy or time rises with each step of a setting."
