@@ -70,13 +70,24 @@ def of_other_model(nb, source, model):
             cell["source"] = [line.replace(f'model = "{own}"', f'model = "{model}"') for line in cell["source"]]
 
 
+def keep_seconds():
+    "Put the seconds of this run into experiments/times.json; on the same hardware those of what was not run stay."
+    file = EXPERIMENTS / "times.json"
+    new = json.loads((RESULTS / "times.json").read_text(encoding="utf-8"))
+    old = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if old.get("hardware") == new["hardware"]:
+        sizes = [size for size in {**old, **new} if size != "hardware"]
+        new = {"hardware": new["hardware"], **{size: {**old.get(size, {}), **new.get(size, {})} for size in sizes}}
+    file.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
+    print("experiments/times.json")
+
+
 def main():
     folders = [p for model in EMBEDDED for p in sorted(RESULTS.glob(f"*/{model}/*.ipynb"))]
     executed = [p for p in folders if (EXPERIMENTS / p.name).exists()]
     reading = any(RESULTS.glob("*/*-reading/run.json"))
     if (RESULTS / "times.json").exists():
-        shutil.copy(RESULTS / "times.json", EXPERIMENTS / "times.json")
-        print("experiments/times.json")
+        keep_seconds()
     for notebook in executed:
         record(notebook)
     if not executed:

@@ -170,12 +170,12 @@ def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", li
 
 def remarks(rows)->list: # rows of `evaluate`
     "What a reader must know of a small run."
-    from ipcv.measure.stats import left_out
+    from ipcv.measure.stats import at_chance, left_out
     stock, found = rows[rows.method == "vanilla"], []
     right = stock.groupby("family").correct.any()
-    if not right.all():
-        found.append(f"The stock model has nothing right in {', '.join(right.index[~right])}: no part of the average.")
-    if remark := left_out(stock): found.append(remark.capitalize() + ".")
+    nothing = [f for f in right.index[~right] if f not in at_chance(stock)]
+    if nothing: found.append(f"The stock model has nothing right in {', '.join(nothing)}: no part of the average.")
+    if remark := left_out(stock): found.append(remark[0].upper() + remark[1:] + ".") # names of families as they are
     if rows.image.nunique() < 10: found.append("Fewer than 10 pictures: no intervals.")
     return found
 
