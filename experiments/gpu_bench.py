@@ -9,20 +9,27 @@ import argparse, sys, time, traceback
 from pathlib import Path
 
 from ipcv import load
+from ipcv.families.sizes import model_sizes
+from ipcv.loading import random_config
 from ipcv.measure.bench import bench
+from ipcv.measure.flops import same_flops
+from ipcv.methods import ipcv
+from ipcv.methods.text import parse
 
 IPCV = [f"ipcv:retain={r}" for r in (.5, .35, .2)]
 BOTH = [f"{m}+dart:{m.partition(':')[2]}" for m in IPCV]
 RIVALS = "tome:retain=0.35 tome:retain=0.35,parity=True dart_vit:retain=0.35 downsample:retain=0.35".split()
 AFTER = "divprune:retain=0.35 cdpruner:retain=0.35 visionzip:retain=0.35 hiprune:retain=0.35".split()
 LANGUAGE = [f"{m}:retain=0.2" for m in "dart fastv v2drop sparsevlm random_llm".split()]
+SIZE = model_sizes(random_config("qwen2-vl-7b"))
+def best(grid): return [str(same_flops(lambda r: ipcv.IPCV.best(r, 32), parse(m)[0], [grid], SIZE)) for m in IPCV] # as many tokens as cost the same
 TOWER, WHOLE, IMAGE, CLIP = "random:qwen2-vl-7b,text_layers=1", "random:qwen2-vl-7b", (1, 46, 114), (16, 32, 32)
 
 # name -> (model, methods, grids of a prompt's items, further settings); the most important first
 MEASUREMENTS = {
     "table4": (WHOLE, BOTH + RIVALS, [IMAGE], dict(compiled=True)),
-    "tower-image": (TOWER, IPCV, [IMAGE], dict(compiled=True)),
-    "tower-clip": (TOWER, IPCV, [CLIP], dict(compiled=True, video=True)),
+    "tower-image": (TOWER, IPCV + best(IMAGE), [IMAGE], dict(compiled=True)),
+    "tower-clip": (TOWER, IPCV + best(CLIP), [CLIP], dict(compiled=True, video=True)),
     "table4-language": (WHOLE, LANGUAGE, [IMAGE], {}),
     "after-tower": (WHOLE, AFTER, [IMAGE], {}),
     "tower-batch": (TOWER, IPCV, [IMAGE], dict(compiled=True, batch=8)),

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['app', 'Debug', 'Version', 'Model', 'Picture', 'Method', 'Patch', 'PNG', 'IsVideo', 'Frames', 'Methods', 'Split',
-           'Limit', 'BatchSize', 'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures', 'Video',
-           'Text', 'Batch', 'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled', 'BenchOut',
-           'Experiment', 'Results', 'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line', 'Commands',
-           'version', 'main', 'list_methods', 'place', 'field_text', 'quiet', 'row_column', 'check_target', 'show',
-           'evaluate_methods', 'remarks', 'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
+           'Suite', 'Limit', 'BatchSize', 'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures',
+           'Video', 'Text', 'Batch', 'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled',
+           'BenchOut', 'Experiment', 'Results', 'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line',
+           'Commands', 'version', 'main', 'list_methods', 'place', 'field_text', 'quiet', 'row_column', 'check_target',
+           'show', 'evaluate_methods', 'remarks', 'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
 import dataclasses, os
@@ -144,14 +144,16 @@ def show(picture:Picture, model:Model="tiny", method:Method="ipcv:retain=0.35", 
 Methods = Annotated[list[str], typer.Argument(metavar="METHOD...",
     help="One or more, see `ipcv methods`; the stock model is always included.")]
 Split = Annotated[str, typer.Option(help="eval (ships with the package), validation, or a parquet file of questions.")]
-Limit = Annotated[Optional[int], typer.Option(min=1, help="Only the first pictures of the suite.")]
+Suite = Annotated[str, typer.Option(help="scenes (one or several pictures a prompt, of many sizes), clips, or first "
+                                         "(the first edition: one picture of one size).")]
+Limit = Annotated[Optional[int], typer.Option(min=1, help="Only the first prompts of the suite.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
 Device = Annotated[Optional[str], typer.Option(help="A torch device. [default: cpu]")]
 Answers = Annotated[Optional[Path], typer.Option(help="Folder for the answers; an interrupted run goes on there.")]
 
 @app.command("eval")
-def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", limit:Limit=None,
-                     batch_size:BatchSize=32, device:Device=None, out:Answers=None):
+def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", suite:Suite="scenes",
+                     limit:Limit=None, batch_size:BatchSize=32, device:Device=None, out:Answers=None):
     "Let methods answer the suite's questions: accuracy by family and relative to the stock model, 95 % intervals."
     quiet(model)
     from ipcv.methods.text import parse, spell
@@ -159,14 +161,15 @@ def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", li
     from ipcv.loading import load
     from ipcv.study.page import table_text
     from ipcv.measure.stats import summarize
-    from ipcv.study.suite import load_suite
+    from ipcv.study.tables import load_questions
     names = dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])
-    suite = load_suite(split, n_images=limit)
-    rows = evaluate(*load(model, device), suite, {m: m for m in names}, out=out, batch_size=batch_size)
+    questions = load_questions(split, limit, suite=suite)
+    rows = evaluate(*load(model, device), questions, {m: m for m in names}, out=out, batch_size=batch_size)
     typer.echo(table_text(summarize(rows)))
     for remark in remarks(rows): typer.echo("\n" + remark)
+    asked = split if split.endswith(".parquet") else f"{suite}, {split}"
     where = f"; answers in {out}" if out else ""
-    typer.echo(f"\n{rows.id.nunique()} questions on {rows.image.nunique()} pictures ({split}), model {model}{where}")
+    typer.echo(f"\n{rows.id.nunique()} questions on {rows.image.nunique()} prompts ({asked}), model {model}{where}")
 
 def remarks(rows)->list: # rows of `evaluate`
     "What a reader must know of a small run."
@@ -176,7 +179,7 @@ def remarks(rows)->list: # rows of `evaluate`
     nothing = [f for f in right.index[~right] if f not in at_chance(stock)]
     if nothing: found.append(f"The stock model has nothing right in {', '.join(nothing)}: no part of the average.")
     if remark := left_out(stock): found.append(remark[0].upper() + remark[1:] + ".") # names of families as they are
-    if rows.image.nunique() < 10: found.append("Fewer than 10 pictures: no intervals.")
+    if rows.image.nunique() < 10: found.append("Fewer than 10 prompts: no intervals.")
     return found
 
 # %% ../nbs/60_cli.ipynb #bench
@@ -251,7 +254,7 @@ TrainOut = Annotated[Path, typer.Option(help="Folder for the checkpoint, the log
 def train_tiny(out:TrainOut=Path("runs/tiny"),
                device:Annotated[str, typer.Option(help="A torch device, such as cpu or cuda.")]="cpu",
                smoke:Annotated[bool, typer.Option("--smoke", help="A minute of the same code.")]=False):
-    "Train the embedded model from scratch, or go on from the checkpoint in the folder."
+    "Train a model like `tiny` from scratch, or go on from the checkpoint in the folder."
     quiet("tiny")
     from ipcv.study.training import PLAN, SMOKE, train
     train(out, SMOKE if smoke else PLAN, device)

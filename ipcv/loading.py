@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['SPECIAL', 'CHAT', 'DTYPES', 'EMBEDDED', 'SCALE', 'LARGE', 'EIGHT', 'HUB', 'DEPTHS', 'PROMPTS', 'BEFORE', 'to_rgb',
            'open_image', 'is_file', 'is_frame', 'as_clip', 'stacked', 'is_clip', 'flat_clips', 'PatchClips',
-           'TileClips', 'pil_processor', 'placed_clips', 'check_takes_clips', 'load_processor', 'processor_of_parts',
-           'cuts_tiles', 'tiles_of_parts', 'own_video_settings', 'frames_alike', 'resolve_dtype', 'resolve_device',
-           'embedded_folder', 'load', 'in_8_bits', 'read_weights', 'fetch', 'bad_name', 'from_8_bits', 'ask',
-           'chat_prompt', 'as_they_are', 'check_questions', 'checked_pictures', 'checked_picture', 'checked_clips',
-           'reply', 'random_names', 'random_config', 'unknown_word', 'random_model', 'QwenPrompts', 'InternVLPrompts',
-           'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids', 'random_inputs',
-           'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config', 'tiny_model']
+           'TileClips', 'pil_processor', 'save_parts', 'placed_clips', 'check_takes_clips', 'load_processor',
+           'processor_of_parts', 'cuts_tiles', 'tiles_of_parts', 'own_video_settings', 'frames_alike', 'resolve_dtype',
+           'resolve_device', 'embedded_folder', 'load', 'in_8_bits', 'read_weights', 'fetch', 'bad_name', 'from_8_bits',
+           'ask', 'chat_prompt', 'as_they_are', 'check_questions', 'checked_pictures', 'checked_picture',
+           'checked_clips', 'reply', 'random_names', 'random_config', 'unknown_word', 'random_model', 'QwenPrompts',
+           'InternVLPrompts', 'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids',
+           'random_inputs', 'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config',
+           'tiny_model']
 
 # %% ../nbs/08_loading.ipynb #cell-3
 import difflib, json, os
@@ -135,6 +136,11 @@ class TileClips:
     model_input_names = ["pixel_values_videos"]
     def __init__(self, images): self.images = images # an image processor of that family
 
+    def settings(self) -> dict: # of the stock video processor that does the same, where torchvision is there
+        "What `video_preprocessor_config.json` says."
+        colours = dict(image_mean=list(self.images.image_mean), image_std=list(self.images.image_std))
+        return dict(video_processor_type="InternVLVideoProcessor", size=dict(self.images.size), resample=3, **colours)
+
     def __call__(self, videos:list, return_tensors=None, **kwargs): # videos: (T, H, W, 3) uint8 each
         from transformers import BatchFeature
         if len(lengths := sorted({len(clip) for clip in videos})) > 1:
@@ -166,8 +172,24 @@ def pil_processor(
             return super().__call__(images=images, text=text, videos=videos, **kwargs)
         def to_dict(self): # what is printed
             return {k: v for k, v in super().to_dict().items() if k != "video_processor"}
+        def save_pretrained(self, save_directory, push_to_hub=False): # what `load_processor` reads
+            if push_to_hub: raise bad_field("push_to_hub", push_to_hub, "False: save a folder, then upload it")
+            save_parts(self, save_directory, dict(processor_class=base.__name__, **settings) if settings else {})
     PilProcessor.__name__ = base.__name__.replace("Processor", "PilProcessor")
     return PilProcessor(image_processor, tokenizer, clips, chat_template=chat_template or tokenizer.chat_template, **settings)
+
+def save_parts(
+    processor, # from `pil_processor`
+    path, # a folder
+    settings:dict, # of the class, for processor_config.json
+):
+    "Tokenizer, chat template and image processor, and the settings that the class and a stock video processor need."
+    for part in (processor.tokenizer, processor.image_processor): part.save_pretrained(path)
+    clips = getattr(processor.video_processor, "settings", dict)
+    written = {"processor_config.json": settings, "video_preprocessor_config.json": clips()}
+    for name, held in written.items():
+        if held: (Path(path) / name).write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+    (Path(path) / "chat_template.jinja").write_text(processor.chat_template, encoding="utf-8")
 
 def placed_clips(processor, text, videos, frames, fps) -> list: # of (T, H, W, 3) uint8
     "The clips of a call, as many as its prompts have places for. Raises `VideoError`."
@@ -219,8 +241,10 @@ def processor_of_parts(path): # without torchvision
     return pil_processor(AutoTokenizer.from_pretrained(path, padding_side="left"), images, clips=clips)
 
 # %% ../nbs/08_loading.ipynb #tiles-of-parts
-def cuts_tiles(path) -> bool: # is it an InternVL?
-    from transformers import AutoConfig
+def cuts_tiles(path) -> bool: # is it an InternVL, by its processor or by its model?
+    from transformers import AutoConfig, InternVLProcessor
+    own, _ = InternVLProcessor.get_processor_dict(path)
+    if own.get("processor_class") == "InternVLProcessor": return True
     return AutoConfig.from_pretrained(path).model_type == "internvl"
 
 def tiles_of_parts(path): # InternVL's processor without torchvision

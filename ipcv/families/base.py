@@ -249,6 +249,11 @@ class TowerLayout:
     def positions(self, grid) -> Tensor:
         "(N, 3) frame, row and column of each patch."
         return positions(grid, self.side)
+    def token_places(self, items, device) -> Tensor:
+        "(N, 3) frame, row and column of each token of a pass, in its order; 0 for fixed tokens."
+        none = (0, 0, 0) * items.fixed
+        flat = {grid: none + tuple(self.positions(grid).flatten().tolist()) for grid in set(items.grids)}
+        return numbers(tuple(n for grid in items.grids for n in flat[grid]), device).view(-1, 3)
 
 # %% ../../nbs/05_adapter.ipynb #adapter-pass
 class VisionTower(TowerLayout):

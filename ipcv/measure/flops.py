@@ -6,7 +6,8 @@
 __all__ = ['UNMETERED', 'TOWER', 'block_parts', 'block_flops', 'stage_methods', 'config_of', 'check_counts', 'nominal',
            'by_layer', 'reference_count', 'paper_vision_block', 'paper_layer', 'reference_counts', 'Counts',
            'item_counts', 'attention_windows', 'language_items', 'tower_flops', 'survivor_counts', 'given_shapes',
-           'left_in_layers', 'choice_flops', 'language_flops', 'true_counts', 'check_kept', 'check_grids']
+           'left_in_layers', 'choice_flops', 'language_flops', 'true_counts', 'check_kept', 'check_grids',
+           'vision_flops', 'relative_flops', 'same_flops']
 
 # %% ../../nbs/20_flops.ipynb #imports
 import math
@@ -319,3 +320,35 @@ def check_grids(grids, side:int): # a merge window is side x side patches
         return all(isinstance(x, int) and x > 0 for x in g) and not (g[1] % side or g[2] % side)
     if not isinstance(grids, (tuple, list)) or not grids or not all(map(whole, grids)):
         raise bad_field("grids", grids, f"a list of (frames, rows, columns), rows and columns multiples of {side}")
+
+# %% ../../nbs/20_flops.ipynb #same
+def vision_flops(
+    method, grids:list, # (frames, rows, columns) of each item
+    size:ModelSizes, # of the model
+) -> list: # of each item
+    "FLOPs of tower and merger for items that pass alone."
+    return [sum(tower_flops(item_counts(method, [grid], size), size).values()) for grid in grids]
+
+def relative_flops(
+    method, other, # the method whose FLOPs are 1
+    grids:list, size:ModelSizes, # as for `vision_flops`
+) -> float:
+    "The mean over items of a method's FLOPs divided by another's on the same item."
+    return mean(a / b for a, b in zip(*(vision_flops(m, grids, size) for m in (method, other))))
+
+def same_flops(
+    make, # retain -> method
+    other, # the method whose FLOPs are matched
+    grids:list, size:ModelSizes, # as for `vision_flops`
+    digits:int=3, # of `retain`
+): # a method
+    """The method of `make` with the largest `retain` at which tower and merger need no more FLOPs than under `other`, in the
+    mean of `relative_flops`. Raises `ConfigError` where none does."""
+    low, high = 1, 10 ** digits
+    def fits(step): return relative_flops(make(step / 10 ** digits), other, grids, size) <= 1
+    if not fits(low): raise ConfigError(f"{make(low / 10 ** digits)}: needs more FLOPs than {other} at any retain")
+    if fits(high): return make(1.)
+    while high - low > 1: # `low` fits, `high` does not
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return make(low / 10 ** digits)

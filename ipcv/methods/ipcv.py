@@ -6,19 +6,19 @@
 __all__ = ['NEIGHBOURS', 'IPCVConfig', 'IPCV', 'IPCVPass']
 
 # %% ../../nbs/10_ipcv.ipynb #cell-2
-import math
+import math, torch
 from dataclasses import dataclass
 from typing import ClassVar
 from torch import Tensor
-from ..tokens import Items, keep_top
-from .base import Method, check_block, check_choice, check_integer, check_switch
+from ..tokens import Items, alike, keep_top, offsets, rows
+from .base import Method, check_block, check_choice, check_integer, check_switch, is_number
 from ..costs import TokenCounts, stock_counts
 from ..hooks import span
 from ..errors import bad_field
 from ..ops.merging import windows_of
-from ..ops.ngr import donors, reconstruct, updates
+from ..ops.ngr import SPACES, beside_places, donors, reconstruct, updates
 from ..ops.reintegration import RESTORES, reintegrate
-from ..ops.scoring import SCORES, checked_scores
+from ..ops.scoring import SCORES, checked_scores, covering
 from ..ops.stabilization import stabilize
 from ..families.base import TowerPass
 
@@ -35,6 +35,8 @@ class IPCVConfig(Method):
     restore:str = "ngr" # how removed tokens come back: one of RESTORES
     parity:bool = False # preset of the IPCV authors: neighbours among the kept tokens of all items of the pass, class tokens included
     neighbours:str = "video" # of a video's token: in all frames, or with "frame" in its own (in all if that kept none)
+    space:str = "states" # where tokens are near: by their states (equation 3), or by states and "places" (no part of the paper)
+    cover:float = 0. # of the kept tokens, the share that stays because it is far from all better ones (no part of the paper)
 
     def __post_init__(self):
         super().__post_init__()
@@ -43,7 +45,11 @@ class IPCVConfig(Method):
         check_choice("score", self.score, SCORES)
         check_choice("restore", self.restore, RESTORES)
         check_switch("parity", self.parity)
-        check_choice("neighbours", self.neighbours, NEIGHBOURS)
+        for field, allowed in (("neighbours", NEIGHBOURS), ("space", SPACES)):
+            check_choice(field, getattr(self, field), allowed)
+        if not is_number(self.cover) or not 0 <= self.cover <= 1: raise bad_field("cover", self.cover, "a number from 0 to 1")
+        if self.parity and self.space != "states":
+            raise bad_field("space", self.space, "'states' with parity=True, since items share no places")
         if self.parity and self.by_frame:
             raise bad_field("neighbours", self.neighbours, "'video' with parity=True, which seeks among all items")
     @property
@@ -70,6 +76,19 @@ class IPCV(IPCVConfig):
     def start(self, tower, items): # the state of one pass through the tower, None for the stock tower
         return None if self.is_stock else IPCVPass(self, tower, items)
 
+    @classmethod
+    def best(cls,
+        retain:float=None, # share of the patches that stay; None with `tokens` among the fields
+        depth:int=None, # blocks of the tower, such as 32 for Qwen2-VL
+        **fields): # of IPCV, in place of the preset's
+        """A preset that the paper does not have, from the search in `experiments/search`; not measured on large models.
+
+        Prunes at the paper's depth (block 3 of 32, 1 of 12), stabilizes no block, finds five neighbours by states and
+        places, and half of the kept tokens cover. `same_flops` of `20_flops` says which `retain` costs what the
+        paper's setting costs. Raises `ConfigError` on a bad field."""
+        check_integer("depth", depth, 2)
+        early = dict(prune_layer=max(1, 3 * depth // 32), as_layers=0, k=5, space="places", cover=.5)
+        return cls(retain, **early | fields)
     def count(self, n:int, cell:int) -> int: # of an item's n patches, those that stay; a merge window is `cell` patches
         return self.keeps(n, cell, whole=self.shortens)
     def token_counts(self, grid:tuple, tower) -> TokenCounts: # of an item; `tower` is a `TransformerDims`
@@ -81,14 +100,18 @@ class IPCV(IPCVConfig):
         own = self.own_flops(n, k, tower.width, grid[0] if self.by_frame else 1)
         return TokenCounts(blocks, k if self.shortens else n, own, grid[0])
     def own_flops(self, n:int, k:int, width:int, scopes:int=1) -> float:
-        "Multiply-adds of the distances within each of equal scopes, and additions of each reconstruction."
-        distances = 2. * (n - k) * k * width / scopes if self.matches else 0
+        "FLOPs of the distances, those to neighbours within each of equal scopes, of bringing states to one spread, and of each reconstruction."
+        wide = width + 8 * (self.space == "places")
+        distances = 2. * (n - k) * k * wide / scopes if self.matches else 0
+        distances += n * (n + min(n, 512.)) * wide if self.cover and k < n else 0 # in chunks of 512 rows, see `separation`
+        spreads = 4. * n * width if self.space == "places" else 0
         reconstructions = max(0, self.as_layers - 1) + (self.restore == "ngr")
-        return distances + reconstructions * (n - k) * min(self.k, k) * width
+        return distances + spreads + reconstructions * (n - k) * min(self.k, k) * width
 
 # %% ../../nbs/10_ipcv.ipynb #cell-8
 class IPCVPass(TowerPass):
     "One pass of IPCV through a tower."
+    beside = None # (N, D + 8) states and places, from `covering` to `near`
     def __init__(self,
         method:IPCV, # the configuration
         tower, # the adapter of the model
@@ -101,7 +124,9 @@ class IPCVPass(TowerPass):
         "Equations 1-3: score, split, find neighbours. (N, D) -> (K, D)"
         method, layer = self.method, self.layer
         with span("selection"):
-            self.cut = keep_top(self.scores(states, kwargs), self.items, self.counts)
+            scores = self.scores(states, kwargs)
+            if method.cover: scores = self.covering(scores, states)
+            self.cut = keep_top(scores, self.items, self.counts)
             self.h_prune, self.removed = self.cut.kept(states), self.cut.removed(states)
             if method.matches: self.donors = self.near()
             if method.shortens and self.tower.deepstack: self.cells = windows_of(self.tower.reading(self.cut), self.tower.cell)
@@ -115,8 +140,31 @@ class IPCVPass(TowerPass):
     def scores(self, states, kwargs): # (N, D) -> (N,), equation 1
         name = self.method.score
         return checked_scores(name, SCORES[name](states, self.before, self.items), states)
+    def covering(self, scores, states): # (N,), (N, D) -> (N,)
+        "Scores by which the best of each item are before those that cover it; fixed tokens stay anyway."
+        x, found, items = states, scores.float(), self.items
+        if self.method.space == "places": x = self.beside = self.placed(states)
+        half = states.is_cuda and states.dtype != torch.float32 # quick on a GPU only
+        starts = offsets(items.sizes)
+        for (n, k), members in alike(items.patches, self.counts):
+            if k - items.fixed == n: continue # all of it stays
+            at = rows([starts[i] + items.fixed for i in members], n, states.device)
+            found = found.index_put((at,), covering(x[at], scores[at].float(), k - items.fixed, self.method.cover, torch.float16 if half else torch.float32))
+        return found
     def near(self): # (R, k), equation 3
-        return donors(self.cut, self.h_prune, self.removed, self.method.k, self.method.parity, self.method.by_frame)
+        kept, removed, method = self.h_prune, self.removed, self.method
+        if method.space == "places":
+            x = self.placed(self.cut.scatter_back(kept, removed)) if self.beside is None else self.beside
+            kept, removed, self.beside = self.cut.kept(x), self.cut.removed(x), None
+        return donors(self.cut, kept, removed, method.k, method.parity, method.by_frame)
+    def placed(self, states, weight=1.): # (N, D) -> (N, D + 8)
+        "States and `weight` times places, item by item; fixed tokens have none and are zeros."
+        items, places = self.items, self.tower.token_places(self.items, states.device)
+        found, starts = states.new_zeros(len(states), states.shape[1] + 8, dtype=torch.float32), offsets(items.sizes)
+        for (n,), members in alike(items.patches):
+            at = rows([starts[i] + items.fixed for i in members], n, states.device)
+            found[at] = beside_places(states[at], places[at], weight)
+        return found
 
     def pruned_block(self, index:int, states:Tensor, run, kwargs:dict) -> Tensor:
         "A block after pruning: stabilized for a while, then on the kept tokens alone. (K, D) -> (K, D)"

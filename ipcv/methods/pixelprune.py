@@ -153,6 +153,7 @@ def begun_with(
     own.open = lambda states, items=None: states
     own.close = lambda states, split, windows: states
     own.segments = lambda index, items: cut.within(tower.segments(index, cut.items)).lengths
+    own.token_places = lambda items, device: tower.token_places(cut.items, device)[cut.keep]
     own.reading = lambda split: rank[split.keep].sort().values # as the language model lists what is left
     return own
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RANKS', 'METRICS', 'WEIGHTS', 'ATTENTIONS', 'Variant', 'VariantPass', 'by_score', 'by_long_keys', 'by_short_keys',
-           'by_cells', 'farthest_first', 'by_far', 'as_states', 'as_directions', 'as_keys', 'standardized', 'as_places',
+           'by_cells', 'farthest_first', 'by_far', 'as_states', 'as_directions', 'as_keys', 'as_places',
            'softmax_weights', 'shares', 'blend', 'attend_rebuilt', 'attend_rematched', 'attend_shared', 'attend_counts',
            'stands_for', 'variants', 'turns', 'against']
 
@@ -20,7 +20,7 @@ from ..tokens import alike, offsets, rows
 from ..methods.base import check_choice, is_number
 from ..errors import bad_field
 from ..methods.ipcv import IPCV, IPCVPass
-from ..ops.ngr import donors, updates
+from ..ops.ngr import donors, standardized, updates
 from ..ops.merging import proportional
 from ..ops.stabilization import stabilize
 from ..families.base import positions
@@ -151,11 +151,6 @@ def as_keys(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, H 
     "The pruning block's rotated keys."
     keys = tower_pass.keys(tower_pass.cut.scatter_back(kept, removed))
     return tower_pass.cut.kept(keys), tower_pass.cut.removed(keys)
-
-def standardized(x:Tensor) -> Tensor: # (n, D)
-    "Centred, in units of the root mean square distance from the centre."
-    x = x - x.mean(0)
-    return x / x.square().sum(1).mean().sqrt().clamp(min=1e-12)
 
 def as_places(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, D + 2), (R, D + 2)
     "States and places, each in units of its spread over the item."

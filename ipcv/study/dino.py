@@ -316,13 +316,7 @@ def save_tiny_internvl(
     else: copy.deepcopy(model).half().save_pretrained(path, max_shard_size="20MB")
     processor = tiny_internvl_processor(tokenizer)
     for name in ("is_local", "local_files_only"): tokenizer.init_kwargs.pop(name, None) # how it was found is not saved
-    tokenizer.save_pretrained(path)
-    processor.image_processor.save_pretrained(path)
-    frames = dict(size=dict(processor.image_processor.size), image_mean=list(MEAN), image_std=list(STD), resample=3)
-    written = {"processor_config.json": dict(processor_class="InternVLProcessor", image_seq_length=TOKENS),
-               "video_preprocessor_config.json": dict(video_processor_type="InternVLVideoProcessor", **frames)}
-    for name, settings in written.items():
-        (Path(path)/name).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    processor.save_pretrained(path)
 
 # %% ../../nbs/36_tiny_internvl.ipynb #labels
 def patch_classes(

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_layers', 'scaled', 'config_of', 'layers_of',
            'loaded', 'taken', 'refusal', 'retained', 'tidy', 'paired_differences', 'suites', 'load_questions', 'whole',
-           'pictures_of', 'spent', 'answered', 'pieces', 'portions', 'get_ready', 'answer_piece', 'start_worker',
-           'helpers', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure', 'cross', 'tuned', 'check_tries',
-           'one_round', 'found', 'around']
+           'pictures_of', 'grids_of', 'usual_grids', 'best_at', 'spent', 'answered', 'pieces', 'portions', 'get_ready',
+           'answer_piece', 'start_worker', 'helpers', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure',
+           'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, signal, time
@@ -166,7 +166,7 @@ def suites()->dict: # name -> (split, number of pictures or prompts) -> datasets
     scenes = lambda kind: lambda split, n: load_scenes(split, kind, n)
     return dict(first=load_suite, scenes=scenes("image"), clips=scenes("clip"))
 
-def load_questions(split="eval", limit=None, # a split, and how many of its pictures (second edition: prompts), None for all
+def load_questions(split="eval", limit=None, # a split or a parquet file of questions, and how many of its pictures (second edition: prompts), None for all
                    families=None,            # names of question families, None for all
                    suite="scenes",           # "first", "scenes" or "clips"
                   ):                         # datasets.Dataset
@@ -182,7 +182,7 @@ def load_questions(split="eval", limit=None, # a split, and how many of its pict
 def whole(suite:str, split:str, limit): # datasets.Dataset
     "All questions about some prompts of a suite, read or made once."
     if suite not in suites(): raise ConfigError(f"suite is {suite!r}; allowed: {', '.join(suites())}")
-    return suites()[suite](split, limit)
+    return suites()["first" if str(split).endswith(".parquet") else suite](split, limit)
 
 def pictures_of(questions, n:int)->dict: # datasets.Dataset -> prompt: picture
     "The first n pictures that a suite asks about alone."
@@ -192,6 +192,34 @@ def pictures_of(questions, n:int)->dict: # datasets.Dataset -> prompt: picture
         given = row[column] if column == "images" else [row[column]]
         if len(given) == 1: found[row["image_id"]] = given[0]
     return found
+
+# %% ../../nbs/33_tables.ipynb #best
+@torch.no_grad()
+def grids_of(network, inputs:dict)->list: # a stock model; a prompt, from `ask` -> (frames, rows, columns) of each item
+    "Grids of patches of a prompt's pictures, clips or tiles, as the tower sees them."
+    from ipcv.measure.bench import grid_of
+    from ipcv.methods.ipcv import IPCV
+    from ipcv.runtime.compress import compress
+    with compress(network, IPCV(.5, prune_layer=1, as_layers=0)) as run: network(**inputs, logits_to_keep=1)
+    return [grid_of(text) for text in run.report.grid]
+
+@lru_cache(8)
+def usual_grids(model, suite="scenes", n=16, device=None)->list: # what `load` takes
+    "Grids of the items of n prompts of the validation split."
+    from ipcv.study.evaluate import asked
+    network, processor = loaded(model, device)
+    questions = load_questions("validation", n, suite=suite)
+    last = {prompt: i for i, prompt in enumerate(questions["image_id"])} # a question of each
+    return sum((grids_of(network, asked(processor, questions[i:i + 1], network.device)) for i in last.values()), [])
+
+def best_at(model, text:str, device=None, suite="scenes")->str: # what `load` takes; a method string of IPCV
+    "`IPCV.best` with as many tokens as cost the tower what that method costs, on items of a suite."
+    from ipcv.families.sizes import model_sizes
+    from ipcv.measure.flops import same_flops
+    from ipcv.methods.ipcv import IPCV
+    from ipcv.methods.text import parse
+    size = model_sizes(loaded(model, device)[0])
+    return str(same_flops(lambda retain: IPCV.best(retain, size.tower.depth), parse(text)[0], usual_grids(model, suite, device=device), size))
 
 # %% ../../nbs/33_tables.ipynb #spent
 @contextmanager
