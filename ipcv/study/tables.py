@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_layers', 'scaled', 'config_of', 'layers_of',
            'loaded', 'taken', 'refusal', 'retained', 'tidy', 'paired_differences', 'suites', 'load_questions', 'whole',
-           'pictures_of', 'grids_of', 'usual_grids', 'best_at', 'spent', 'answered', 'pieces', 'portions', 'get_ready',
-           'answer_piece', 'start_worker', 'helpers', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure',
-           'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
+           'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered', 'pieces',
+           'portions', 'get_ready', 'answer_piece', 'start_worker', 'helpers', 'share_out', 'timed', 'earlier_run',
+           'keep_run', 'measure', 'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, signal, time
@@ -203,14 +203,18 @@ def grids_of(network, inputs:dict)->list: # a stock model; a prompt, from `ask` 
     with compress(network, IPCV(.5, prune_layer=1, as_layers=0)) as run: network(**inputs, logits_to_keep=1)
     return [grid_of(text) for text in run.report.grid]
 
-@lru_cache(8)
-def usual_grids(model, suite="scenes", n=16, device=None)->list: # what `load` takes
-    "Grids of the items of n prompts of the validation split."
+def usual_inputs(model, suite="scenes", n=16, device=None)->list: # what `load` takes
+    "Inputs of n prompts of the validation split, one question of each."
     from ipcv.study.evaluate import asked
     network, processor = loaded(model, device)
     questions = load_questions("validation", n, suite=suite)
-    last = {prompt: i for i, prompt in enumerate(questions["image_id"])} # a question of each
-    return sum((grids_of(network, asked(processor, questions[i:i + 1], network.device)) for i in last.values()), [])
+    last = {prompt: i for i, prompt in enumerate(questions["image_id"])}
+    return [asked(processor, questions[i:i + 1], network.device) for i in last.values()]
+
+@lru_cache(8)
+def usual_grids(model, suite="scenes", n=16, device=None)->list: # what `load` takes
+    "Grids of the items of n prompts of the validation split."
+    return sum((grids_of(loaded(model, device)[0], inputs) for inputs in usual_inputs(model, suite, n, device)), [])
 
 def best_at(model, text:str, device=None, suite="scenes")->str: # what `load` takes; a method string of IPCV
     "`IPCV.best` with as many tokens as cost the tower what that method costs, on items of a suite."
