@@ -57,7 +57,8 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={"video": cfg["video_requirements"].split(),
                     "dev": [*cfg["dev_requirements"].split(), *cfg["video_requirements"].split()]},
-    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{NAME}={NAME}._modidx:d"]},
+    entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{NAME}={NAME}._modidx:d"],
+                  "vllm.general_plugins": ["ipcv=ipcv.integrations.vllm:register"]},
     cmdclass={"build_py": BuildWithExperiments},
     zip_safe=False,
 )
