@@ -1,7 +1,7 @@
 # Two commands do everything: `make reproduce` and `make test`. Both make .venv once, then reuse it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-vllm export readme record docs clean
+.PHONY: help setup reproduce test test-vllm test-lmms export readme record docs clean
 
 # The first Python 3.10 to 3.13 that is found; choose another with `make test PYTHON=python3.12`
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -45,8 +45,8 @@ reproduce: $(STAMP) ## Every table and figure on the model that ships, at readin
 test: $(STAMP) ## Run every notebook as a test and check that nothing generated is out of date
 	@$(BIN)/python .ci/check.py
 
-test-vllm: ## Test the vLLM plug-in inside a real engine, in an environment of its own (.venv-vllm, 3 GB; PARTS=answers for one part)
-	@$(PYTHON) .ci/engines.py vllm $(VLLM) && .venv-vllm/bin/python .ci/test_vllm.py $(PARTS)
+test-vllm test-lmms: test-%: ## Test vLLM's plug-in or lmms-eval's model inside the real thing, in .venv-engines (4 GB; PARTS=answers for one part)
+	@$(PYTHON) .ci/engines.py $(VLLM) && .venv-engines/bin/python .ci/test_$*.py $(PARTS)
 
 export: $(STAMP) ## For contributors: write the modules from the notebooks, clean the notebooks, shrink their pictures, write README.md
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python .ci/pictures.py && $(MAKE) --no-print-directory readme
@@ -61,4 +61,4 @@ docs: $(STAMP) ## For contributors: build the website into _docs (needs quarto)
 	@$(BIN)/nbdev_docs
 
 clean: ## Remove the environments and whatever was built; results stay
-	rm -rf $(VENV) .venv-vllm _proc _docs build dist *.egg-info
+	rm -rf $(VENV) .venv-engines _proc _docs build dist *.egg-info

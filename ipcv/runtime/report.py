@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'Totals', 'counted', 'PruningLog', 'PassRecord', 'ThreadState', 'record_items', 'grouped', 'joined',
-           'by_item', 'given_places', 'record_language', 'merged_grids', 'record_choice', 'describe']
+           'by_item', 'given_places', 'record_language', 'merged_grids', 'record_choice', 'describe',
+           'kept_by_question']
 
 # %% ../../nbs/07_report.ipynb #imports
 from collections import deque
 from dataclasses import dataclass, replace
 from threading import Lock, local
-import pandas as pd
+import numpy as np, pandas as pd
 import torch
 from torch import Tensor
 from ..tokens import Items, Trace, offsets
@@ -278,3 +279,16 @@ def describe(run) -> str:
     note = f"\n{held}; {counted(forgotten, 'older row')} forgotten, the totals above count all"
     last = report[report.pass_ == report.pass_.iloc[-1]].tail(10).drop(columns="method")
     return f"{name}: {'; '.join(stages)}{note if forgotten else ''}\nthe last pass:\n{last.to_string(index=False)}"
+
+# %% ../../nbs/07_report.ipynb #by-question
+def kept_by_question(
+    report:pd.DataFrame, # of a run with one pass
+    stage:str, # "pixels", "vision" or "language"
+    n_in:list, # of each question: its tokens in this stage
+) -> list|None: # tokens kept; None where the stage has no rows, or not all of the tokens
+    "What the items of each question kept."
+    items, ends = report[report.stage == stage], np.cumsum(n_in)
+    if not len(items) or items.tokens_in.sum() != ends[-1]: return None
+    whose = np.searchsorted(ends, items.tokens_in.cumsum())
+    return np.bincount(whose, items.tokens_kept, len(n_in)).astype(int).tolist()
+

@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 from ..runtime.compress import compress
+from ..runtime.report import kept_by_question
 from ..families.sizes import model_sizes
 from ..methods.text import parse, spell
 from ..methods.base import check_integer
@@ -76,12 +77,7 @@ def patches_kept(
     n_in:list, # patches of each question
 ) -> list: # per question
     "Patches that each question's items (pictures, tiles, clips) kept in the tower, or before it; all of them where no method acts there."
-    for stage in ("vision", "pixels"):
-        items, ends = report[report.stage == stage], np.cumsum(n_in)
-        if not len(items) or items.tokens_in.sum() != ends[-1]: continue
-        whose = np.searchsorted(ends, items.tokens_in.cumsum())
-        return np.bincount(whose, items.tokens_kept, len(n_in)).astype(int).tolist()
-    return n_in
+    return kept_by_question(report, "vision", n_in) or kept_by_question(report, "pixels", n_in) or n_in
 
 def answer_batch(
     model, processor,

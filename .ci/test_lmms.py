@@ -1,0 +1,130 @@
+"""`make test-lmms`: the harness itself on the embedded suite as a local task, against `evaluate` on the same questions.
+
+    python .ci/test_lmms.py                # every part, each in a process of its own
+    python .ci/test_lmms.py accuracy       # one of them
+
+Runs in the environment that `.ci/engines.py` makes. Ends with "N passed, M failed" and exits non-zero when something failed."""
+import json, os, subprocess, sys, tempfile
+from pathlib import Path
+
+from test_vllm import ENGINE, METHOD, tiny_folder
+from parts import run_parts
+
+QUESTIONS = 60
+TASK = """dataset_path: parquet
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+task: {name}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function of_task.pictures
+doc_to_text: !function of_task.question
+doc_to_target: answer
+generation_kwargs: {{max_new_tokens: 24, temperature: 0, do_sample: false{more}}}
+process_results: !function of_task.judged
+metric_list:
+  - {{metric: accuracy, aggregation: mean, higher_is_better: true}}
+metadata: {{version: 1}}
+"""
+FUNCTIONS = '''
+import io
+from PIL import Image
+from ipcv.study.evaluate import is_right
+def pictures(doc): return [Image.open(io.BytesIO(image["bytes"] if isinstance(image, dict) else image)).convert("RGB") for image in doc["images"]]
+def question(doc, lmms_eval_specific_kwargs=None): return doc["question"]
+def judged(doc, results): return {"accuracy": float(is_right(results[0], doc["answer"]))}
+'''
+
+
+def suite():
+    "Questions of the shipped suite."
+    from ipcv.study.tables import load_questions
+    rows = load_questions("eval", QUESTIONS // 3)
+    return rows.select(range(min(QUESTIONS, len(rows))))
+
+
+def write_task(folder, name="ipcv_scenes", more=""):
+    "The suite as a task of the harness: PNG bytes, since pictures that are encoded again are other pictures."
+    import io
+    import pandas as pd
+    rows = suite()
+    def png(picture):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return buffer.getvalue()
+    table = pd.DataFrame(dict(question=rows["question"], answer=rows["answer"], images=[[png(p) for p in some] for some in rows["images"]]))
+    table.to_parquet(folder / "suite.parquet")
+    (folder / f"{name}.yaml").write_text(TASK.format(data=folder / "suite.parquet", name=name, more=more))
+    (folder / "of_task.py").write_text(FUNCTIONS)
+
+
+def harness(folder, model, args, *more, task="ipcv_scenes"):
+    "One run of the harness' own command: its results, and the samples in order."
+    out = folder / "out"
+    command = [sys.executable, "-m", "lmms_eval", "--model", model, "--model_args", args, "--tasks", task, "--include_path", str(folder), "--log_samples", "--output_path", str(out), *more]
+    done = subprocess.run(command, env=os.environ | ENGINE, capture_output=True, text=True)
+    found = sorted(out.rglob("*_results.json"))
+    if not found: raise RuntimeError((done.stdout + done.stderr)[-3000:])
+    results = json.loads(found[-1].read_text())["results"][task]
+    lines = [json.loads(line) for line in sorted(out.rglob("*_samples_*.jsonl"))[-1].read_text().splitlines()]
+    for file in out.rglob("*.json*"): file.unlink()
+    return results, sorted(lines, key=lambda line: line["doc_id"])
+
+
+def accuracy():
+    "As many right as by `evaluate`, question for question, one at a time and in batches; what each sample says it kept."
+    from ipcv import load
+    from ipcv.methods.text import parse
+    from ipcv.study.evaluate import evaluate
+    model, processor = load("tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        for text in ("vanilla", METHOD, METHOD + "+dart:retain=0.35,layer=1"):
+            want = evaluate(model, processor, suite(), {"m": parse(text)}, batch_size=8)
+            for batch in (1, 8):
+                results, lines = harness(folder, "ipcv", f"pretrained={tiny_folder()},methods={text.replace(',', ';')},dtype=float32", "--batch_size", str(batch))
+                right = [line["accuracy"] for line in lines]
+                print(f"  {text}, batch {batch}: {sum(right):.0f} of {len(right)} right, by evaluate {want.correct.sum()}; {lines[0].get('token_counts')}", flush=True)
+                assert [bool(r) for r in right] == want.correct.tolist()
+                if text != "vanilla":
+                    counts = [line["token_counts"][0] for line in lines]
+                    assert [c["vision_kept"] for c in counts] == want.tokens_kept.tolist() and [c["vision_in"] for c in counts] == want.tokens_in.tolist()
+
+
+def engine():
+    "IPCV through the harness' own vLLM model: as many right as by `evaluate`."
+    from ipcv import load
+    from ipcv.integrations.vllm import flags
+    from ipcv.methods.text import parse
+    from ipcv.study.evaluate import evaluate
+    model, processor = load("tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        overrides = json.dumps(flags(METHOD, tiny_folder())["hf_overrides"])
+        args = f"model={tiny_folder()},dtype=float32,enforce_eager=True,max_model_len=4096,hf_overrides={overrides}"
+        results, lines = harness(folder, "vllm", args, "--batch_size", "16")
+        want = evaluate(model, processor, suite(), {"m": parse(METHOD)}, batch_size=8)
+        right = [line["accuracy"] for line in lines]
+        print(f"  {METHOD}: {sum(right):.0f} of {len(right)} right, by evaluate {want.correct.sum()}")
+        assert [bool(r) for r in right] == want.correct.tolist()
+
+
+def refusals():
+    "What cannot be done is said in a line, and leaves no results."
+    cases = {"unknown argument": (f"pretrained={tiny_folder()},method=ipcv:retain=0.35", "", "model_args have method"),
+             "bad method": (f"pretrained={tiny_folder()},methods=ipcv:retain=2", "", "retain=2"),
+             "unknown setting of a task": (f"pretrained={tiny_folder()}", ", presence_penalty: 1", "presence_penalty")}
+    for what, (args, more, named) in cases.items():
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            write_task(folder, more=more)
+            try: harness(folder, "ipcv", args, "--limit", "2")
+            except RuntimeError as e: said = next((line for line in str(e).splitlines() if named in line), "")
+            else: said = ""
+            print(f"  {what}: {said.strip()[-140:]}")
+            assert said
+
+
+PARTS = {part.__name__: part for part in (accuracy, engine, refusals)}
+if __name__ == "__main__": run_parts(__file__, PARTS, ENGINE)
