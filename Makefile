@@ -20,7 +20,7 @@ ARGS ?=
 
 help: ## Show this list
 	@echo "ipcv: training-free compression of the visual side of multimodal LLMs"; echo
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  PYTHON=python3.12   another Python, 3.10 to 3.13 (found: $(or $(PYTHON),none))"
 	@echo '  ARGS="table6 --full"    what `make reproduce` hands to `ipcv reproduce` (see $(BIN)/ipcv reproduce --help)'
 
@@ -45,7 +45,9 @@ reproduce: $(STAMP) ## Every table and figure on the model that ships, at readin
 test: $(STAMP) ## Run every notebook as a test and check that nothing generated is out of date
 	@$(BIN)/python .ci/check.py
 
-test-vllm test-lmms: test-%: ## Test vLLM's plug-in or lmms-eval's model inside the real thing, in .venv-engines (4 GB; PARTS=answers for one part)
+test-vllm: ## The plug-in inside a real vLLM, in .venv-engines (4 GB, made once; PARTS=answers for one part)
+test-lmms: ## The model class inside the real lmms-eval, in .venv-engines
+test-vllm test-lmms: test-%:
 	@$(PYTHON) .ci/engines.py $(VLLM) && .venv-engines/bin/python .ci/test_$*.py $(PARTS)
 
 export: $(STAMP) ## For contributors: write the modules from the notebooks, clean the notebooks, shrink their pictures, write README.md

@@ -57,6 +57,14 @@ def write_task(folder, name="ipcv_scenes", more=""):
     (folder / "of_task.py").write_text(FUNCTIONS)
 
 
+def expected(model, processor, text):
+    "Rows of `evaluate`, in the order of the suite."
+    from ipcv.methods.text import parse
+    from ipcv.study.evaluate import evaluate
+    rows = suite()
+    return evaluate(model, processor, rows, {"m": parse(text)}, batch_size=8).set_index("id").loc[rows["id"]]
+
+
 def harness(folder, model, args, *more, task="ipcv_scenes"):
     "One run of the harness' own command: its results, and the samples in order."
     out = folder / "out"
@@ -73,14 +81,12 @@ def harness(folder, model, args, *more, task="ipcv_scenes"):
 def accuracy():
     "As many right as by `evaluate`, question for question, one at a time and in batches; what each sample says it kept."
     from ipcv import load
-    from ipcv.methods.text import parse
-    from ipcv.study.evaluate import evaluate
     model, processor = load("tiny")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_task(folder)
         for text in ("vanilla", METHOD, METHOD + "+dart:retain=0.35,layer=1"):
-            want = evaluate(model, processor, suite(), {"m": parse(text)}, batch_size=8)
+            want = expected(model, processor, text)
             for batch in (1, 8):
                 results, lines = harness(folder, "ipcv", f"pretrained={tiny_folder()},methods={text.replace(',', ';')},dtype=float32", "--batch_size", str(batch))
                 right = [line["accuracy"] for line in lines]
@@ -95,16 +101,13 @@ def engine():
     "IPCV through the harness' own vLLM model: as many right as by `evaluate`."
     from ipcv import load
     from ipcv.integrations.vllm import flags
-    from ipcv.methods.text import parse
-    from ipcv.study.evaluate import evaluate
-    model, processor = load("tiny")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         write_task(folder)
         overrides = json.dumps(flags(METHOD, tiny_folder())["hf_overrides"])
         args = f"model={tiny_folder()},dtype=float32,enforce_eager=True,max_model_len=4096,hf_overrides={overrides}"
         results, lines = harness(folder, "vllm", args, "--batch_size", "16")
-        want = evaluate(model, processor, suite(), {"m": parse(METHOD)}, batch_size=8)
+        want = expected(*load("tiny"), METHOD)
         right = [line["accuracy"] for line in lines]
         print(f"  {METHOD}: {sum(right):.0f} of {len(right)} right, by evaluate {want.correct.sum()}")
         assert [bool(r) for r in right] == want.correct.tolist()
