@@ -53,7 +53,7 @@ def engine(folder, method, **more):
 
 def answers_of(llm, given):
     from vllm import SamplingParams
-    return [o.outputs[0].text.strip() for o in llm.generate(given, SamplingParams(temperature=0, max_tokens=8), use_tqdm=False)]
+    return [o.outputs[0].text.strip() for o in llm.generate(given, SamplingParams(temperature=0, max_tokens=24), use_tqdm=False)]
 
 
 def equal(got, want, what):
@@ -107,26 +107,38 @@ def models():
         yield name, str(home / name)
 
 
+def tiles_folder():
+    "The embedded InternVL, in hub layout with weights as an engine reads them."
+    from ipcv import load
+    home = Path(tempfile.mkdtemp(prefix="ipcv-models-")) / "InternVL"
+    for part in load("tiny-internvl"): part.save_pretrained(home)
+    return str(home)
+
+
 def embeddings():
-    "What the engine's tower gives for five sizes, two pictures and a clip in one call."
+    "What the engine's tower gives for five sizes, two pictures and a clip in one call; for tiles, five of them."
     import torch
     from transformers import AutoModelForImageTextToText
     from ipcv import compress, load
     from ipcv.methods.text import parse
-    from ipcv.integrations.vllm import Pruned, engine_method
     from ipcv.testing import deviation
-    grids = [[1, 8, 8], [1, 6, 10], [1, 16, 4], [1, 12, 12], [1, 20, 14], [1, 8, 8], [3, 8, 6]]
-    for name, folder in (("Qwen2VL", tiny_folder()), *models()):
+    grids = torch.tensor([[1, 8, 8], [1, 6, 10], [1, 16, 4], [1, 12, 12], [1, 20, 14], [1, 8, 8], [3, 8, 6]])
+    draw = torch.Generator().manual_seed(0)
+    def packed(model): # by the engine, or by Hugging Face
+        out = model.visual(pixels, grid_thw=grids)
+        return out if torch.is_tensor(out) else torch.cat([out.pooler_output, *(getattr(out, "deepstack_features", None) or [])], 1)
+    def tiled(model):
+        out = model.vision_tower(pixel_values=pixels)
+        return out if torch.is_tensor(out) else out.last_hidden_state
+    for name, folder in (("Qwen2VL", tiny_folder()), *models(), ("InternVL", tiles_folder())):
         stock = load("tiny")[0] if name == "Qwen2VL" else AutoModelForImageTextToText.from_pretrained(folder).eval()
-        size = stock.config.vision_config
-        width = 3 * size.temporal_patch_size * size.patch_size**2
-        pixels = torch.randn(sum(t * h * w for t, h, w in grids), width, generator=torch.Generator().manual_seed(0))
+        size, tower = stock.config.vision_config, tiled if name == "InternVL" else packed
+        shape = (5, 3, 224, 224) if name == "InternVL" else (int(grids.prod(1).sum()), 3 * size.temporal_patch_size * size.patch_size**2)
+        pixels = torch.randn(*shape, generator=draw)
         for method in METHODS[1:]:
             llm = engine(folder, method, mm_device_do_normalize=False) # the tower is given what the processor made
-            got = llm.apply_model(lambda model: model.visual(pixels, grid_thw=torch.tensor(grids)))[0]
-            with torch.no_grad(), compress(stock, *parse(method)):
-                out = stock.model.visual(pixels, grid_thw=torch.tensor(grids))
-            want = torch.cat([out.pooler_output, *(getattr(out, "deepstack_features", None) or [])], 1)
+            got = llm.apply_model(tower)[0]
+            with torch.no_grad(), compress(stock, *parse(method)): want = tower(stock.model)
             print(f"  {name}, {method}: off by {deviation(got, want):.0e}", flush=True)
             assert deviation(got, want) < 1e-5
             del llm
@@ -191,7 +203,7 @@ def serving():
     rows = questions(48)
     def chat(address, row):
         content = [*(dict(type="image_url", image_url=dict(url=as_url(p))) for p in row["images"]), dict(type="text", text=row["question"])]
-        body = dict(model="tiny", messages=[dict(role="user", content=content)], temperature=0, max_tokens=8)
+        body = dict(model="tiny", messages=[dict(role="user", content=content)], temperature=0, max_tokens=24)
         request = urllib.request.Request(f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=300) as got: return json.load(got)["choices"][0]["message"]["content"].strip()
     with tempfile.TemporaryDirectory() as folder, server(METHOD, PROMETHEUS_MULTIPROC_DIR=folder) as address:
