@@ -63,13 +63,16 @@ def equal(got, want, what):
 
 
 def answers():
-    "Greedy answers in one process, and what the report says."
+    "Greedy answers in one process, what the report says, and what caches are keyed by."
+    from vllm.multimodal import MULTIMODAL_REGISTRY
     from ipcv import load
     model, processor = load("tiny")
     rows = questions()
     for method in METHODS:
         llm = engine(tiny_folder(), method)
         equal(answers_of(llm, prompts(processor, rows)), expected(model, processor, rows, method), method)
+        info = MULTIMODAL_REGISTRY.get_processing_info(llm.llm_engine.vllm_config.model_config)
+        assert info.model_id.endswith(method) # what the engine caches of an image is keyed by it
         report, = llm.collective_rpc("ipcv_report")
         if method == "vanilla": assert report is None
         else:
