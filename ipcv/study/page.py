@@ -28,8 +28,9 @@ def table_text(table:pd.DataFrame)->str:
     return "\n\n".join(text_block(table, columns) for columns in (averages, others) if columns)
 
 def text_block(table:pd.DataFrame, columns:list)->str:
-    "The method and these columns, numbers to four digits."
-    return table[["method", *columns]].round(2).to_string(index=False, float_format=lambda x: f"{x:.4g}")
+    "The method, where the table names one, and these columns, numbers to four digits."
+    names = [name for name in ("method",) if name in table]
+    return table[[*names, *columns]].round(2).to_string(index=False, float_format=lambda x: f"{x:.4g}")
 
 # %% ../../nbs/60_page.ipynb #headline
 def headline(table:pd.DataFrame): # DataFrame of texts, or None
