@@ -1,7 +1,7 @@
 # Two commands do everything: `make reproduce` and `make test`. Both make .venv once, then reuse it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-vllm test-lmms export readme record docs clean
+.PHONY: help setup reproduce test test-vllm test-lmms test-ray export readme record docs clean
 
 # The first Python 3.10 to 3.13 that is found; choose another with `make test PYTHON=python3.12`
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -50,6 +50,9 @@ test-lmms: ## The model class inside the real lmms-eval, in .venv-engines
 test-vllm test-lmms: test-%:
 	@$(PYTHON) .ci/engines.py $(VLLM) && .venv-engines/bin/python .ci/test_$*.py $(PARTS)
 
+test-ray: $(STAMP) ## Experiments on a real cluster of three nodes on this machine, in .venv-ray
+	@$(BIN)/python .ci/ray_env.py $(RAY) && .venv-ray/bin/python .ci/test_ray.py $(PARTS)
+
 export: $(STAMP) ## For contributors: write the modules from the notebooks, clean the notebooks, shrink their pictures, write README.md
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean && $(BIN)/python .ci/pictures.py && $(MAKE) --no-print-directory readme
 
@@ -63,4 +66,4 @@ docs: $(STAMP) ## For contributors: build the website into _docs (needs quarto)
 	@$(BIN)/nbdev_docs
 
 clean: ## Remove the environments and whatever was built; results stay
-	rm -rf $(VENV) .venv-engines _proc _docs build dist *.egg-info
+	rm -rf $(VENV) .venv-engines .venv-ray _proc _docs build dist *.egg-info

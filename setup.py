@@ -55,7 +55,7 @@ setup(
     include_package_data=False,
     python_requires=f">={minimum}",
     install_requires=cfg["requirements"].split(),
-    extras_require={**{name: cfg[f"{name}_requirements"].split() for name in ("video", "vllm", "lmms")},
+    extras_require={**{name: cfg[f"{name}_requirements"].split() for name in ("video", "vllm", "lmms", "ray")},
                     "dev": [*cfg["dev_requirements"].split(), *cfg["video_requirements"].split()]},
     entry_points={"console_scripts": cfg["console_scripts"].split(), "nbdev": [f"{NAME}={NAME}._modidx:d"],
                   "vllm.general_plugins": ["ipcv=ipcv.integrations.vllm:register"],

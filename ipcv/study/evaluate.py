@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'named_methods', 'as_methods', 'is_right', 'items_of', 'asked', 'patches_in', 'patches_kept',
-           'answer_batch', 'shown', 'sizes_of', 'in_rounds', 'in_order', 'batches_of', 'sha', 'fingerprint',
-           'differences', 'claim_answers', 'part', 'by_tower', 'answer_round', 'check_prunable', 'evaluate', 'latency',
-           'timing_batches', 'generation_seconds']
+           'answer_batch', 'shown', 'sizes_of', 'in_rounds', 'in_order', 'batches_of', 'sha', 'fingerprint_of',
+           'fingerprint', 'differences', 'claim_answers', 'part', 'by_tower', 'answer_round', 'check_prunable',
+           'evaluate', 'latency', 'timed_batches', 'timing_batches', 'generation_seconds']
 
 # %% ../../nbs/32_evaluate.ipynb #cell-3
 import hashlib, io, json, tempfile, time
@@ -151,12 +151,16 @@ def sha(*parts)->str: # 12 hexadecimal digits
     "A short hash of texts and numbers."
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:12]
 
-def fingerprint(model, suite) -> dict: # name -> short hash
-    "What an evaluation belongs to: the model's configuration and weights, the suite's questions."
+def fingerprint_of(model)->str: # short hash
+    "A model's configuration and weights."
     skip = "transformers_version", "_name_or_path", "dtype"
     config = {k: v for k, v in model.config.to_dict().items() if k not in skip}
     sums = [f"{float(p.detach().double().sum()):.6e}" for p in model.parameters()]
-    return dict(model=sha(json.dumps(config, sort_keys=True, default=str), *sums),
+    return sha(json.dumps(config, sort_keys=True, default=str), *sums)
+
+def fingerprint(model, suite) -> dict: # name -> short hash
+    "What an evaluation belongs to: the model, the suite's questions."
+    return dict(model=fingerprint_of(model),
                 suite=sha(*suite["id"], *suite["question"], *suite["answer"]))
 
 def differences(have:dict, want:dict)->set: # names of the settings, or of the methods
@@ -210,9 +214,11 @@ def answer_round(
         again = not set(prompts[batches[0][0]:stop]).isdisjoint(prompts[stop:batches[-1][1]])
         for tower, names in by_tower(missing).items():
             features = seen.pop(tower, {})
-            for name in names:
-                answers = answer_batch(model, processor, rows, inputs, methods[name], max_new_tokens, features)
-                with replacing(part(folder, name, start)) as temporary: answers.assign(method=name).to_parquet(temporary)
+            with FileLock(part(folder, tower, start).with_suffix(".lock")): # another experiment may be answering the same
+                for name in names:
+                    if part(folder, name, start).exists(): continue
+                    answers = answer_batch(model, processor, rows, inputs, methods[name], max_new_tokens, features)
+                    with replacing(part(folder, name, start)) as temporary: answers.assign(method=name).to_parquet(temporary)
             if again: seen[tower] = features
 
 # %% ../../nbs/32_evaluate.ipynb #cell-16
@@ -262,7 +268,11 @@ def latency(
     "Generation time of each method, interleaved. Inputs are prepared beforehand, and a first round is not counted."
     given = ("n", n), ("batch_size", batch_size), ("repeats", repeats), ("questions of the suite", len(suite))
     for field, value in given: check_integer(field, value, 1)
-    methods, batches = named_methods(methods), timing_batches(processor, suite, n, batch_size, model.device)
+    return timed_batches(model, processor, timing_batches(processor, suite, n, batch_size, model.device), methods, repeats, max_new_tokens, progress)
+
+def timed_batches(model, processor, batches:list, methods, repeats:int=5, max_new_tokens:int=24, progress=True) -> pd.DataFrame: # inputs of `generate`
+    "The same, of inputs that are ready."
+    methods = named_methods(methods)
     names, rows = list(methods), []
     for name in names: generation_seconds(model, processor, batches[0], methods[name], max_new_tokens) # warm-up
     for r in tqdm(range(repeats), desc="repeats", disable=not progress, mininterval=5):

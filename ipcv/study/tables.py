@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_layers', 'scaled', 'config_of', 'layers_of',
            'loaded', 'taken', 'refusal', 'retained', 'tidy', 'paired_differences', 'suites', 'load_questions', 'whole',
-           'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered', 'pieces',
-           'portions', 'get_ready', 'answer_piece', 'start_worker', 'helpers', 'share_out', 'timed', 'earlier_run',
-           'keep_run', 'measure', 'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
+           'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered', 'usual_workers',
+           'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece', 'start_worker', 'helpers',
+           'Pieces', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure', 'of_benchmarks', 'cross', 'tuned',
+           'check_tries', 'one_round', 'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, signal, time
@@ -20,10 +21,12 @@ from functools import lru_cache
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 import numpy as np, pandas as pd, torch
 from tqdm import tqdm
 from ..errors import ConfigError, UnsupportedModelError
-from ..files import end_with_parent, replacing
+from ..files import end_with_parent, replacing, write_text
+from ..integrations.ray import Cluster, cause, is_lost
 
 # %% ../../nbs/33_tables.ipynb #cell-5
 def reported(name, # "table6_ablation", or as much of it as is unique
@@ -239,29 +242,48 @@ def spent(what:str): # "answers" or "times"
 def answered(model, questions:dict, # what `load` takes; what `load_questions` takes
              methods:dict,          # label -> method(s), () for stock; they need no text that `parse` takes
              folder, batch_size:int=32,
-             workers=None,          # processes at once; None: one per thread of a CPU, at most 8; one on a GPU
+             workers=None,          # processes at once; None: one per thread of a CPU, at most 8; one per GPU
              device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of these questions is not asked again."
     from ipcv.study.tables import get_ready # by its module: another process does not know a notebook's functions
-    if workers is None: workers = min(torch.get_num_threads(), 8) if torch.device(device or "cpu").type == "cpu" else 1
+    workers, elsewhere = workers or usual_workers(device), other_nodes()
     # helpers import while this process does
     ready = [helpers(workers - 1).submit(get_ready, model, device) for _ in range(workers - 1)]
     from ipcv.study.evaluate import evaluate, fingerprint, in_rounds, named_methods
     from ipcv.methods.text import spell
     methods = named_methods(methods)
     (network, processor), suite = loaded(model, device), load_questions(**questions)
-    folder = Path(folder) / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
+    folder = Path(folder).absolute() / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
     by_text = {spell(m): m for m in methods.values()}
     job = dict(out=str(folder), batch_size=batch_size)
     with spent("answers"):
-        if workers > 1:
+        if workers > 1 or elsewhere:
             work = pieces(by_text, folder, *in_rounds(suite, batch_size))
-            share_out(work, (model, device, questions, job), workers)
-        rows = evaluate(network, processor, suite, by_text, **job, progress=workers == 1)
+            share_out(work, (model, device, questions, job), workers, elsewhere)
+        rows = evaluate(network, processor, suite, by_text, **job, progress=workers == 1 and not elsewhere)
         for helper in ready: helper.result() # whatever is timed next has the machine to itself
     parts = [rows[rows.method == spell(m)].assign(method=name) for name, m in methods.items()]
     return pd.concat(parts, ignore_index=True)
+
+# %% ../../nbs/33_tables.ipynb #workers
+def usual_workers(device)->int: # None for the CPU
+    "Processes that answer at once: one per thread, at most 8; one per GPU, or one where a single GPU is named."
+    where = torch.device(device or "cpu")
+    if where.type == "cpu": return min(torch.get_num_threads(), 8)
+    return max(1, torch.cuda.device_count()) if where.type == "cuda" and where.index is None else 1
+
+def own_device(device): # None for the CPU
+    "The GPU of this process, where each has one."
+    rank = int(os.environ.get("IPCV_RANK", 0)) # see `start_worker`
+    return f"cuda:{rank}" if rank and str(device) == "cuda" else device
+
+@lru_cache(1)
+def other_nodes(): # Cluster or None
+    "The cluster that IPCV_RAY names, as it does under `ipcv reproduce --ray`."
+    address = os.environ.get("IPCV_RAY")
+    return Cluster(address) if address else None
+
 
 # %% ../../nbs/33_tables.ipynb #pieces
 def pieces(methods:dict, # text -> methods
@@ -292,22 +314,25 @@ def portions(methods:dict, most:int)->list: # of dicts
 def get_ready(model, device):
     "Import and load, so that the first piece does not wait for it."
     from ipcv.study import evaluate
-    loaded(model, device)
+    loaded(model, own_device(device))
 
 def answer_piece(model, device, questions:dict, job:dict, methods:dict, share:tuple):
     "Answer one piece on one thread, into the folder of `job`."
     from ipcv.study.evaluate import evaluate
     threads = torch.get_num_threads()
     torch.set_num_threads(1) # so that no process waits for another's core
-    try: evaluate(*loaded(model, device), load_questions(**questions), methods, **job, share=share, progress=False)
+    try: evaluate(*loaded(model, own_device(device)), load_questions(**questions), methods, **job, share=share, progress=False)
     finally: torch.set_num_threads(threads)
 
 # %% ../../nbs/33_tables.ipynb #pool
-def start_worker(parent:int):
-    "Make a new process a worker: quiet, and gone when its parent is."
+def start_worker(parent:int, ranks): # process id; a counter that processes share
+    "Make a new process a worker: quiet, with a rank of its own, and gone when its parent is."
     import datasets
     from transformers.utils import logging
     end_with_parent(parent)
+    with ranks.get_lock():
+        ranks.value += 1
+        os.environ["IPCV_RANK"] = str(ranks.value) # the parent has rank 0
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is for the parent
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -316,37 +341,67 @@ def start_worker(parent:int):
 def helpers(n:int): # a ProcessPoolExecutor
     "Worker processes, started once and kept for the next table; they wait without using a core."
     from ipcv.study.tables import start_worker # by its module, as above
-    pool = ProcessPoolExecutor(n, get_context("spawn"), start_worker, (os.getpid(),))
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(n, context, start_worker, (os.getpid(), context.Value("i", 0)))
     atexit.register(pool.shutdown, wait=False, cancel_futures=True)
     return pool
 
-def share_out(work:list,    # from `pieces`
-              how:tuple,    # first arguments of `answer_piece`
-              workers:int): # processes, this one among them
-    "Let this process and its helpers take piece after piece, with a progress bar. Raises what a piece raises."
+
+# %% ../../nbs/33_tables.ipynb #share-out
+class Pieces:
+    "What is left to do, taken from both ends by this process and by others, with a progress bar."
+    def __init__(self, work:list): self.left, self.failures, self.done, self.bar = deque(work), [], 0, tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
+
+    def advance(self):
+        "One more is done; the file that IPCV_PROGRESS names says how many."
+        self.done += 1
+        self.bar.update()
+        if file := os.environ.get("IPCV_PROGRESS"): write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
+
+    def follow(self, submit, how:tuple, free=None):
+        "Hand one piece after another to a process, in a thread; a piece that is lost with its process is left to others."
+        from ipcv.study.tables import answer_piece # by its module, as above
+        while self.left and not self.failures:
+            try: piece = self.left.popleft()
+            except IndexError: break
+            try: submit(answer_piece, *how, *piece).result()
+            except Exception as e:
+                if is_lost(e): self.left.append(piece)
+                else: self.failures.append(cause(e))
+                break
+            self.advance()
+        if free: free()
+
+def share_out(work:list,      # from `pieces`
+              how:tuple,      # first arguments of `answer_piece`
+              workers:int,    # processes here, this one among them
+              elsewhere=None, # a Cluster, whose free cores help
+             ):
+    "Let this process and its helpers take piece after piece. Raises what a piece raises."
     from ipcv.study.tables import answer_piece # by its module, as above
     if not work: return
-    left, running, failures = deque(work), set(), []
-    bar = tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
-    def next_piece(done=None): # called again, in a thread, when a helper's piece is done
-        if done is not None:
-            bar.update()
-            if error := done.exception(): failures.append(error)
-        try: piece = left.popleft()
-        except IndexError: return
-        future = helpers(workers - 1).submit(answer_piece, *how, *piece)
-        running.add(future)
-        future.add_done_callback(next_piece)
-    for _ in range(min(workers - 1, len(work) - 1)): next_piece()
-    while left and not failures:
-        try: piece = left.pop()
-        except IndexError: break
-        answer_piece(*how, *piece)
-        bar.update()
-    if failures: left.clear()
-    while waiting := [f for f in running if not f.done()]: waiting[0].exception()
-    bar.close()
-    if failures: raise failures[0]
+    pieces, threads, gpus = Pieces(work), [], int(str(how[1]).startswith("cuda"))
+    def start(*follow):
+        threads.append(Thread(target=pieces.follow, args=follow, daemon=True))
+        threads[-1].start()
+    for _ in range(min(workers, len(work)) - 1): start(helpers(workers - 1).submit, how)
+    try:
+        while not pieces.failures:
+            while elsewhere and len(pieces.left) > 1 and (lease := elsewhere.lease(gpus)): start(lease.submit, how, lease.free)
+            try: piece = pieces.left.pop()
+            except IndexError:
+                for thread in threads: thread.join()
+                if not pieces.left: break # else a piece was lost
+                continue
+            answer_piece(*how, *piece)
+            pieces.advance()
+    except BaseException:
+        pieces.left.clear()
+        raise
+    finally: pieces.bar.close()
+    for thread in threads: thread.join()
+    if pieces.failures: raise pieces.failures[0]
+
 
 # %% ../../nbs/33_tables.ipynb #timed
 def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:int, device=None,
@@ -397,24 +452,42 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
             answers=None,      # folder of answers and times that several tables share; None: within `out`
             workers=None,      # processes that answer at once, see `answered`
             device=None,       # where the model goes, None for the CPU
+            tasks=None,        # benchmarks of lmms-eval in place of the suite, see `benchmarks.chosen`; `limit` is then of questions
+            include=None,      # folder with further tasks of lmms-eval
            )->pd.DataFrame:    # see `tidy`
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse
     from ipcv.measure.stats import left_out, relative_latency
+    from ipcv.study.benchmarks import with_numbers
     parsed, first, out = {k: parse(v) for k, v in methods.items()}, next(iter(methods)), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    questions = dict(split=split, limit=limit, families=families, suite=suite)
-    rows = answered(model, questions, parsed, answers or out / "rows", batch_size, workers, device)
-    if remark := left_out(rows[rows.method == first]): print(remark)
-    times = timed(model, questions, methods, n, timed_batch, repeats, device, answers)
     if isinstance(paper, str): paper = reported(paper)
+    home = Path(answers or out / "rows")
+    if tasks: rows, numbers, times = of_benchmarks(methods, tasks, paper, model, limit, batch_size, home, n, repeats, device, include)
+    else:
+        questions = dict(split=split, limit=limit, families=families, suite=suite)
+        rows = answered(model, questions, parsed, home, batch_size, workers, device)
+        times = timed(model, questions, methods, n, timed_batch, repeats, device, answers)
+    if remark := left_out(rows[rows.method == first]): print(remark)
     kept = {k: retained(v) for k, v in parsed.items()}
     table = tidy(rows, relative_latency(times, first), kept, paper, seed)
+    if tasks: table = with_numbers(table, numbers, first)
     times.to_csv(out / "times.csv", index=False)
     table.to_csv(out / "table.csv", index=False)
     rows.to_parquet(out / "rows.parquet")
     return table
+
+def of_benchmarks(methods:dict, tasks, paper, model, limit, batch_size, home:Path, n, repeats, device, include)->tuple: # as in `measure`
+    "Rows of the harness' samples, its numbers, and times of its first task's prompts."
+    from ipcv.study.benchmarks import asked, check_tasks, chosen, manager, timed_tasks
+    which, known = chosen(tasks, paper), manager(include)
+    check_tasks(which, known)
+    network, processor = loaded(model, device)
+    with spent("answers"): rows, numbers = asked(network, processor, methods, which, home, limit, batch_size, known)
+    with spent("times"): times = timed_tasks(network, processor, which[0], methods, n, batch_size, repeats, known)
+    return rows, numbers, times
+
 
 # %% ../../nbs/33_tables.ipynb #cross
 def cross(retains, # ratios tried

@@ -1,0 +1,201 @@
+"""`make test-ray`: experiments on a cluster of three nodes on this machine, with workers killed, a node taken away, and the driver killed.
+
+    python .ci/test_ray.py             # every part, each in a process of its own
+    python .ci/test_ray.py same        # one of them
+
+Runs in the environment that `.ci/ray_env.py` makes. Ends with "N passed, M failed" and exits non-zero when something failed."""
+import json, os, signal, subprocess, sys, tempfile, time
+from contextlib import contextmanager
+from pathlib import Path
+
+from parts import run_parts
+
+SIZE = ["--set", "limit=6", "--set", "n_timed=2", "--set", "repeats=1"]
+SLOW = ["--set", "limit=24", "--set", "n_timed=2", "--set", "repeats=1"]  # long enough to be disturbed
+ENV = dict(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_DEDUP_LOGS="0", OMP_NUM_THREADS="1")
+
+
+@contextmanager
+def nodes(n=3, cores=1):
+    "A cluster on this machine: its address and its nodes."
+    from ray.cluster_utils import Cluster
+    found = Cluster()
+    try:
+        made = [found.add_node(num_cpus=cores) for _ in range(n)]
+        yield found, made
+    finally: found.shutdown()
+
+
+def command(out, *more, name="table6"):
+    return [sys.executable, "-c", "from ipcv.cli import app; app(prog_name='ipcv')", "reproduce", *([name] if name else []), "--out", str(out), *more]
+
+
+def run(out, *more, name="table6"):
+    "The command, to its end: what it printed."
+    done = subprocess.run(command(out, *more, name=name), capture_output=True, text=True)
+    if done.returncode: raise RuntimeError((done.stdout + done.stderr)[-3000:])
+    return done.stdout + done.stderr
+
+
+def table(out, experiment="table6_ablation"):
+    "The columns of a table that no clock decides."
+    import pandas as pd
+    found = pd.read_csv(next(Path(out).glob(f"{experiment}/*-reading/table.csv")))
+    return found[[c for c in found if "latency" not in c or c.startswith("paper")]]
+
+
+def answers(out):
+    "Files of answers -> when they were written."
+    return {p: p.stat().st_mtime_ns for p in Path(out).glob("answers/**/*.parquet")}
+
+
+def check_once(out, early):
+    "Every question was answered once under every method: no file was written again, no answer is there twice."
+    import pandas as pd
+    late = answers(out)
+    assert early and all(late[p] == t for p, t in early.items()), "a file of answers was written twice"
+    rows = pd.concat([pd.read_parquet(p) for p in late])
+    assert not rows.duplicated(["method", "id"]).any() and rows.groupby("method").id.nunique().nunique() == 1
+    print(f"  {len(early)} of {len(late)} files of answers were there before, {len(rows)} answers, none twice", flush=True)
+
+
+def equal(got, want):
+    import pandas as pd
+    pd.testing.assert_frame_equal(got, want, check_exact=True)
+
+
+def alone(out, size):
+    "The table without a cluster."
+    run(out, *size)
+    return table(out)
+
+
+def watch(out, process, enough):
+    "Wait until some files of answers are there; what is there then."
+    until = time.time() + 300
+    while len(found := answers(out)) < enough:
+        assert process.poll() is None, "ended before it could be disturbed"
+        assert time.time() < until, "no answers within 300 s"
+        time.sleep(.2)
+    return found
+
+
+def workers(task):
+    "Process ids of Ray's workers that run a task of this name now."
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True).stdout.splitlines()
+    return [int(line.split()[0]) for line in listed if line.split(None, 1)[1].startswith(f"ray::{task}")]
+
+
+def same():
+    "The same table as without a cluster, to the digit; two experiments at once ask no question twice."
+    with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
+        home = Path(home)
+        want = alone(home / "alone", SIZE)
+        print("  " + "\n  ".join(line for line in run(home / "three", *SIZE, "--ray", found.address).splitlines() if "[" in line or "pieces" in line))
+        equal(table(home / "three"), want)
+        print(f"  {len(want)} rows equal", flush=True)
+
+
+def disturbed(disturb, enough=4):
+    "A run that is disturbed in the middle: the same table, every question once."
+    with tempfile.TemporaryDirectory() as home, nodes() as (found, made):
+        home = Path(home)
+        want = alone(home / "alone", SLOW)
+        log = (home / "log").open("w+")
+        process = subprocess.Popen(command(home / "three", *SLOW, "--ray", found.address), stdout=log, stderr=subprocess.STDOUT)
+        early = watch(home / "three", process, enough)
+        disturb(found, made)
+        status = process.wait(600)
+        log.seek(0)
+        lines = log.read().splitlines()
+        print("  " + "\n  ".join(line for line in lines if line.startswith(("[", "  table6"))), flush=True)
+        assert status == 0, lines[-5:]
+        equal(table(home / "three"), want)
+        check_once(home / "three", early)
+        return lines
+
+
+def killed_piece():
+    "A worker that answers pieces is killed by its process id."
+    def disturb(found, made):
+        pid = workers("answer_piece")[0]
+        print(f"  kill {pid}")
+        os.kill(pid, signal.SIGKILL)
+    disturbed(disturb)
+
+
+def killed_experiment():
+    "The worker that runs the experiment is killed by its process id: it begins again where it was."
+    def disturb(found, made):
+        pid = workers("there")[0]
+        print(f"  kill {pid}")
+        os.kill(pid, signal.SIGKILL)
+    assert any("begins again" in line for line in disturbed(disturb))
+
+
+def lost_node():
+    "The node that runs the experiment is taken away."
+    def disturb(found, made):
+        import ray
+        from ray.util.state import list_tasks
+        ray.init(address=found.address, logging_level="ERROR", log_to_driver=False)
+        busy = next(n["NodeID"] for n in ray.nodes() if n["Alive"] and not own_cores(n["NodeID"]))
+        victim = next(n for n in made if n.node_id == busy)
+        ray.shutdown()
+        found.remove_node(victim)
+    def own_cores(node_id):
+        from ray._private.state import available_resources_per_node
+        return available_resources_per_node().get(node_id, {}).get("CPU", 0)
+    lines = disturbed(disturb)
+    print([line for line in lines if "lost" in line])
+
+
+def killed_driver():
+    "The command itself is killed, and typed again."
+    with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
+        home = Path(home)
+        want = alone(home / "alone", SLOW)
+        process = subprocess.Popen(command(home / "three", *SLOW, "--ray", found.address), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        watch(home / "three", process, 4)
+        process.kill()
+        process.wait()
+        until = time.time() + 60
+        while workers("there") or workers("answer_piece"):
+            assert time.time() < until, "workers outlive the command by a minute"
+            time.sleep(.5)
+        early = answers(home / "three")
+        run(home / "three", *SLOW, "--ray", found.address)
+        equal(table(home / "three"), want)
+        check_once(home / "three", early)
+
+
+def several():
+    "Two experiments at once, each on a node, which share answers: no question twice."
+    with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
+        home = Path(home)
+        notebooks = home / "notebooks"
+        notebooks.mkdir()
+        for name in ("table5_compatibility", "table6_ablation"):
+            (notebooks / f"{name}.ipynb").write_text((Path(__file__).parent.parent / f"experiments/{name}.ipynb").read_text().replace('"limit": 12', '"limit": 6').replace('"limit": 16', '"limit": 6'))
+        start = time.time()
+        said = run(home / "three", "--notebooks", str(notebooks), "--ray", found.address, name=None)
+        print("  " + "\n  ".join(line for line in said.splitlines() if line.startswith(("[", "  table"))))
+        print(f"  {time.time() - start:.0f} s")
+        for experiment in ("table5_compatibility", "table6_ablation"): assert len(table(home / "three", experiment)) > 2
+        check_once(home / "three", answers(home / "three"))
+
+
+def refusals():
+    "What cannot be done is said in one line, and leaves nothing."
+    with tempfile.TemporaryDirectory() as home:
+        home = Path(home)
+        cases = {"no answer": (["--ray", "127.0.0.1:9"], "does not answer"), "no cluster here": (["--ray"], "does not answer"), "no address": (["--ray", "nowhere"], "HOST:PORT"),
+                 "wrong parameter": (["--ray", "local", "--set", "limits=3"], "limits")}
+        for what, (more, named) in cases.items():
+            done = subprocess.run(command(home / "out", *more), capture_output=True, text=True)
+            print(f"  {what}: {done.stderr.strip()[-200:]}")
+            assert done.returncode == 1 and named in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (home / "out").exists()
+
+
+PARTS = {part.__name__: part for part in (same, several, killed_piece, killed_experiment, lost_node, killed_driver, refusals)}
+if __name__ == "__main__": run_parts(__file__, PARTS, ENV)
