@@ -87,7 +87,7 @@ def workers(task):
 
 
 def same():
-    "The same table as without a cluster, to the digit; two experiments at once ask no question twice."
+    "The same table as without a cluster, to the digit."
     with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
         home = Path(home)
         want = alone(home / "alone", SIZE)
