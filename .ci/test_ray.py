@@ -64,10 +64,13 @@ def equal(got, want):
     pd.testing.assert_frame_equal(got, want, check_exact=True)
 
 
-def alone(out, size):
-    "The table without a cluster."
-    run(out, *size)
-    return table(out)
+def alone(size):
+    "The table without a cluster; made once for all parts."
+    from importlib.resources import files
+    from ipcv.study.reproduce import code_digest
+    home = Path(tempfile.gettempdir()) / f"ipcv-test-ray-{code_digest(files('ipcv'))}-{'-'.join(size[1::2])}"
+    run(home, *size)
+    return table(home)
 
 
 def watch(out, process, enough):
@@ -86,11 +89,21 @@ def workers(task):
     return [int(line.split()[0]) for line in listed if line.split(None, 1)[1].startswith(f"ray::{task}")]
 
 
+def kill(task):
+    "Kill a worker that runs such a task, as soon as there is one."
+    until = time.time() + 120
+    while not (found := workers(task)):
+        assert time.time() < until, f"no worker runs {task}"
+        time.sleep(.1)
+    print(f"  kill {found[0]}, which runs {task}", flush=True)
+    os.kill(found[0], signal.SIGKILL)
+
+
 def same():
     "The same table as without a cluster, to the digit."
     with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
         home = Path(home)
-        want = alone(home / "alone", SIZE)
+        want = alone(SIZE)
         print("  " + "\n  ".join(line for line in run(home / "three", *SIZE, "--ray", found.address).splitlines() if "[" in line or "pieces" in line))
         equal(table(home / "three"), want)
         print(f"  {len(want)} rows equal", flush=True)
@@ -100,7 +113,7 @@ def disturbed(disturb, enough=4):
     "A run that is disturbed in the middle: the same table, every question once."
     with tempfile.TemporaryDirectory() as home, nodes() as (found, made):
         home = Path(home)
-        want = alone(home / "alone", SLOW)
+        want = alone(SLOW)
         log = (home / "log").open("w+")
         process = subprocess.Popen(command(home / "three", *SLOW, "--ray", found.address), stdout=log, stderr=subprocess.STDOUT)
         early = watch(home / "three", process, enough)
@@ -117,27 +130,18 @@ def disturbed(disturb, enough=4):
 
 def killed_piece():
     "A worker that answers pieces is killed by its process id."
-    def disturb(found, made):
-        pid = workers("answer_piece")[0]
-        print(f"  kill {pid}")
-        os.kill(pid, signal.SIGKILL)
-    disturbed(disturb)
+    disturbed(lambda found, made: kill("answer_piece"), enough=1)
 
 
 def killed_experiment():
     "The worker that runs the experiment is killed by its process id: it begins again where it was."
-    def disturb(found, made):
-        pid = workers("there")[0]
-        print(f"  kill {pid}")
-        os.kill(pid, signal.SIGKILL)
-    assert any("begins again" in line for line in disturbed(disturb))
+    assert any("begins again" in line for line in disturbed(lambda found, made: kill("there")))
 
 
 def lost_node():
     "The node that runs the experiment is taken away."
     def disturb(found, made):
         import ray
-        from ray.util.state import list_tasks
         ray.init(address=found.address, logging_level="ERROR", log_to_driver=False)
         busy = next(n["NodeID"] for n in ray.nodes() if n["Alive"] and not own_cores(n["NodeID"]))
         victim = next(n for n in made if n.node_id == busy)
@@ -154,7 +158,7 @@ def killed_driver():
     "The command itself is killed, and typed again."
     with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
         home = Path(home)
-        want = alone(home / "alone", SLOW)
+        want = alone(SLOW)
         process = subprocess.Popen(command(home / "three", *SLOW, "--ray", found.address), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         watch(home / "three", process, 4)
         process.kill()

@@ -239,7 +239,8 @@ Notebooks = Annotated[Optional[Path], typer.Option(
     help="Folder of experiment notebooks. [default: experiments/ of the clone, else those in the package]")]
 Full = Annotated[bool, typer.Option("--full",
     help="The full size, whose results are committed. [default: the reading size, fewer questions and timing rounds]")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Measure again and replace what is there.")]
+Fresh = Annotated[bool, typer.Option("--fresh",
+    help="Measure again and replace what is there, answers that experiments share among it.")]
 Tasks = Annotated[Optional[str], typer.Option(metavar="NAME,...",
     help="Benchmarks of lmms-eval for Tables 1, 2, 3, 5, 6: paper, names of the paper or of the harness, or none for the suite. "
          "[default: none for the models that ship, paper for others]")]

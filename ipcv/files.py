@@ -10,6 +10,7 @@ import base64, io, json, os, time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from uuid import uuid4
 from .errors import bad_field
 
 # %% ../nbs/00_files.ipynb #replacing
@@ -17,7 +18,7 @@ from .errors import bad_field
 def replacing(path): # the file that is to appear
     "The path of a temporary file beside `path`, renamed to `path` when the block is left, removed when it fails."
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex[:12]}.tmp") # threads, and processes on several machines, may write the same file
     try:
         yield temporary
         os.replace(temporary, path)

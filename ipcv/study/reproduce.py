@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'PROGRESS', 'KERNEL', 'places', 'experiments', 'assignments', 'literal', 'declared', 'defaults', 'model_of',
-           'configured', 'changed', 'commit', 'code_of', 'code_digest', 'hardware_of', 'configuration', 'differing',
-           'held', 'record_of', 'refuse_other', 'claim_folder', 'settle', 'own_kernels', 'kill_kernel', 'in_thread',
-           'execute', 'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks', 'kept_in',
-           'seconds_by_part', 'run', 'size_of', 'known_seconds', 'keep_times', 'Progress', 'Stopped',
-           'stopped_by_signals', 'Job', 'one_by_one', 'settings', 'would', 'reproduce', 'times_table']
+           'configured', 'changed', 'commit', 'hardware_of', 'configuration', 'differing', 'held', 'record_of',
+           'refuse_other', 'claim_folder', 'settle', 'own_kernels', 'kill_kernel', 'in_thread', 'execute',
+           'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks', 'kept_in', 'seconds_by_part',
+           'run', 'size_of', 'known_seconds', 'keep_times', 'Progress', 'Stopped', 'stopped_by_signals', 'Job',
+           'one_by_one', 'settings', 'ships_or_random', 'would', 'forget_answers', 'reproduce', 'times_table']
 
 # %% ../../nbs/61_reproduce.ipynb #cell-2
 import ast, base64, hashlib, json, os, re, shutil, signal, subprocess, sys, time
@@ -24,9 +24,9 @@ from filelock import FileLock, Timeout
 from ..errors import ConfigError, ResultsError
 from ..files import check_folder, write_json
 from ..loading import EMBEDDED
-from ..measure.environment import machine, versions
+from ..measure.environment import code_digest, machine, versions
 from ..methods.base import check_integer
-from .benchmarks import check_harness, chosen as chosen_tasks, plan
+from .benchmarks import check_harness, chosen as chosen_tasks, forget, plan
 from .page import progress_of, table_text, write_page
 from .tables import only, reported
 
@@ -107,24 +107,6 @@ def commit(folder=None)->str: # "4f2c..., changed" where files differ from it, N
     except (OSError, subprocess.CalledProcessError): return None
 
 # %% ../../nbs/61_reproduce.ipynb #cell-25
-def code_of(path:Path)->bytes:
-    "The bytes of a file; of a notebook only its code, not its words and outputs."
-    if path.suffix != ".ipynb": return path.read_bytes()
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code").encode()
-
-def code_digest(*paths, # files and folders
-               )->str:  # 12 hexadecimal digits
-    "A digest of names and contents; notebooks inside of folders do not count."
-    total = hashlib.sha256()
-    for path in map(Path, paths):
-        inside = [p for p in sorted(path.rglob("*")) if p.suffix != ".ipynb"] if path.is_dir() else [path]
-        for p in inside:
-            if not p.is_file() or "__pycache__" in p.parts: continue
-            data = code_of(p)
-            total.update(f"{p.relative_to(path.parent).as_posix()} {len(data)} ".encode() + data)
-    return total.hexdigest()[:12]
-
 def hardware_of(m:dict, threads:int)->str: # from `machine`
     "A machine in a line."
     return f"{m['cpu']}, {threads} threads, {m['gpu'] or 'no GPU'}"
@@ -144,11 +126,11 @@ def differing(old:dict, new:dict)->list:
     return [f"{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in keys]
 
 @contextmanager
-def held(folder:Path):
-    "Keep a folder of results to this process for the time of a block. Raises `ResultsError` when another one has it."
+def held(folder:Path, seconds:float=0):
+    "Keep a folder of results to this process for the time of a block. Raises `ResultsError` when another one has it for so long."
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try: lock.acquire(timeout=0)
+    try: lock.acquire(timeout=seconds)
     except Timeout:
         raise ResultsError(f"{folder} is being written by another process: wait for it, or stop it") from None
     try: yield
@@ -251,6 +233,7 @@ def in_thread(work,        # called without arguments, in a thread
 def execute(path, parameters:dict, output:Path, show=True, tick=None, more=None): # more: environment variables of the kernel
     "Run a notebook with papermill and keep it with its outputs. Raises `ResultsError` naming the cell that failed."
     import logging, papermill as pm
+    from nbclient.exceptions import DeadKernelError
     # papermill warns of values that its parser cannot read; `defaults` has read them
     logging.getLogger("papermill").setLevel(logging.ERROR)
     manager, made = own_kernels()
@@ -264,6 +247,7 @@ def execute(path, parameters:dict, output:Path, show=True, tick=None, more=None)
             why = " ".join(str(e.evalue).split())
             raise ResultsError(f"{Path(path).name}, cell {e.exec_count}: {e.ename}: {why} "
                                f"(the notebook as far as it came: {output})") from None
+        except DeadKernelError: raise ResultsError(f"{Path(path).name}: its process was killed; was there too little memory?") from None
 
 def surroundings(parameters:dict, output:Path)->dict:
     "Environment variables of a kernel: this package first, quiet libraries, files for `spent` and for how far it is."
@@ -293,13 +277,12 @@ def folder_name(model:str, full=True)->str:
     return (re.sub(r"[^\w.-]+", "--", str(model)).strip(".-") or "model") + ("" if full else "-reading")
 
 def answers_folder(out:Path, config:dict)->Path:
-    "Where experiments that ask the same model share answers; those of other code, versions or hardware are removed."
-    same = {k: config[k] for k in ("code and data of ipcv", "torch", "transformers", "hardware")}
-    home = out / "answers" / folder_name(config["model"])
-    mine = home / hashlib.sha256(json.dumps(same).encode()).hexdigest()[:12]
+    "Where experiments that ask the same model on the same hardware share answers; those of other code or versions are removed."
+    digest = lambda *keys: hashlib.sha256(json.dumps({k: config[k] for k in keys}).encode()).hexdigest()[:12]
+    home, code = out / "answers" / folder_name(config["model"]), digest("code and data of ipcv", "torch", "transformers")
     for other in home.glob("*"):
-        if other != mine: shutil.rmtree(other, ignore_errors=True)
-    return mine
+        if not other.name.startswith(code): shutil.rmtree(other, ignore_errors=True)
+    return home / f"{code}-{digest('hardware')}"
 
 def of_benchmarks(out:Path, model:str)->Path:
     "Where a model's answers to benchmarks are kept, of whatever code and hardware."
@@ -322,11 +305,12 @@ def run(path,              # an experiment notebook
         tick=None,         # called every so often while it runs
         hardware=None,     # of the cluster that it runs on; None: this machine's
         more=None,         # environment variables of the kernel
+        patience=0,        # seconds to wait for a folder that another process writes
        )->Path:            # the folder with the results
     "Run one experiment, or go on with it, or find it done. Raises `ResultsError`, `ConfigError`."
     path, out, asked = Path(path), Path(out).resolve(), configured(path, parameters, full)
     folder, config = out / path.stem / folder_name(asked["model"], full), configuration(path, asked, hardware)
-    with held(folder):
+    with held(folder, patience):
         work, done = claim_folder(folder, config, fresh)
         if done: return folder
         start, notebook = time.perf_counter(), work / path.name
@@ -401,7 +385,7 @@ class Progress:
         number = self.begun.index(path) + 1
         self.say(f"[{number}/{len(self.chosen)}] {path.stem}, {size}, model {model_of(path, self.model)}, from {path.parent}{where}")
 
-    def failed(self, path:Path, error:ResultsError):
+    def failed(self, path:Path, error:Exception):
         "Keep why an experiment did not finish."
         self.failures[path.stem] = str(error)
         self.say(f"  did not finish: {error}")
@@ -466,14 +450,18 @@ def settings(path,          # an experiment notebook
     "What benchmarks mean for an experiment's parameters. Raises `ConfigError`."
     if limit is not None: check_integer("limit", limit, 1)
     known, asked = defaults(path), tasks is not None or include is not None
+    ships = ships_or_random(model)
+    import torch
+    where = {"device": "cuda"} if not ships and "device" in known and torch.cuda.is_available() else {}
     if "tasks" not in known:
         if named and asked: raise ConfigError(f"tasks={tasks!r}; allowed for Tables 1, 2, 3, 5 and 6, since {Path(path).stem} asks no benchmarks")
-        return {"limit": limit} if limit is not None and "limit" in known else {}
-    ships = model in EMBEDDED or str(model).startswith("random:")
-    chosen = tasks or ("none" if ships and not include else "paper")
-    if chosen == "none": return {} if limit is None else {"limit": limit}
-    import torch
-    return dict(tasks=chosen, limit=limit, include=include and str(Path(include).absolute()), batch_size=1, device="cuda" if torch.cuda.is_available() else None)
+        return where | ({"limit": limit} if limit is not None and "limit" in known else {})
+    wanted = tasks or ("none" if ships and not include else "paper")
+    if wanted == "none": return where | ({} if limit is None else {"limit": limit})
+    chosen_tasks(wanted, reported(Path(path).stem), limit) # a wrong name fails before any work is done
+    return where | dict(tasks=wanted, limit=limit, include=include and str(Path(include).absolute()), batch_size=1)
+
+def ships_or_random(model:str)->bool: return model in EMBEDDED or str(model).startswith("random:")
 
 def would(job:Job)->str:
     "What a job would run, how long that took before, and what is there already."
@@ -487,12 +475,19 @@ def would(job:Job)->str:
     csv = job.path.with_suffix(".csv")
     paper = reported(job.path.stem)
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper)
-    table = plan(chosen_tasks(asked["tasks"], paper), rows, asked["limit"], of_benchmarks(job.out, asked["model"]))
-    total = f"{table.answers.sum():,.0f} answers to go" + (f", about {table.hours.sum():.1f} hours at the speed of those that are kept" if table.hours.notna().any() else "; how long is known when the first task is answered")
+    table = plan(chosen_tasks(asked["tasks"], paper, asked["limit"]), rows, asked["limit"], of_benchmarks(job.out, asked["model"]))
+    answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
+    total = answers + (f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else "; how long they take is known when the first task is answered")
     return f"{line}, {rows} methods, {total}\n{table.to_string(index=False, na_rep='')}"
 
 
 # %% ../../nbs/61_reproduce.ipynb #reproduce
+def forget_answers(job:Job):
+    "Delete the answers that an experiment would take over: those of the suite, or those of its benchmarks."
+    model, tasks = job.parameters["model"], job.parameters.get("tasks")
+    if not tasks: return shutil.rmtree(job.out / "answers" / folder_name(model), ignore_errors=True)
+    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), job.parameters["limit"]), job.parameters["limit"])
+
 def reproduce(name=None,                  # an experiment, or as much of its name as is unique; None for all
               model="tiny",               # what `load` takes; with tiny, an experiment about another model keeps to its own
               out="experiments/results",  # where results go
@@ -520,9 +515,7 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
         for job in jobs: print(would(job))
         return []
     if any(job.parameters.get("tasks") for job in jobs): check_harness()
-    if fresh:
-        for job in jobs:
-            for folder in (job.out / "answers" / folder_name(job.parameters["model"]), of_benchmarks(job.out, job.parameters["model"])): shutil.rmtree(folder, ignore_errors=True)
+    for job in jobs if fresh else (): forget_answers(job)
     progress = Progress(chosen, model, out, full, show)
     with stopped_by_signals():
         try:

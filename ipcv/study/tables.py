@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_layers', 'scaled', 'config_of', 'layers_of',
-           'loaded', 'taken', 'refusal', 'retained', 'tidy', 'paired_differences', 'suites', 'load_questions', 'whole',
-           'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered', 'usual_workers',
-           'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece', 'start_worker', 'helpers',
-           'Pieces', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure', 'of_benchmarks', 'cross', 'tuned',
-           'check_tries', 'one_round', 'found', 'around']
+           'loaded', 'taken', 'refusal', 'retained', 'tidy', 'beside', 'paired_differences', 'suites', 'load_questions',
+           'whole', 'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered',
+           'usual_workers', 'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece',
+           'start_worker', 'helpers', 'Pieces', 'others_wait', 'share_out', 'timed', 'earlier_run', 'keep_run',
+           'measure', 'of_benchmarks', 'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, signal, time
@@ -21,7 +21,7 @@ from functools import lru_cache
 from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 import numpy as np, pandas as pd, torch
 from tqdm import tqdm
 from ..errors import ConfigError, UnsupportedModelError
@@ -142,7 +142,10 @@ def tidy(rows:pd.DataFrame,   # from `evaluate`, methods under their labels; the
          seed=0)->pd.DataFrame:
     "The table of an experiment, with the paper's numbers in its last columns. Raises `ResultsError`."
     from ipcv.measure.stats import summarize
-    table = summarize(rows, vanilla=rows.method.iloc[0], seed=seed)
+    return beside(summarize(rows, vanilla=rows.method.iloc[0], seed=seed), latency, kept, paper)
+
+def beside(table:pd.DataFrame, latency:pd.Series, kept:dict, paper)->pd.DataFrame: # as in `tidy`
+    "A table of accuracies with what was kept, times, and the paper's numbers."
     for place, column in enumerate(("retain_vision", "retain_language")):
         table.insert(place + 1, column, [kept[m][place] for m in table.method])
     table["rel_latency_pct"] = table.method.map(latency)
@@ -242,7 +245,7 @@ def spent(what:str): # "answers" or "times"
 def answered(model, questions:dict, # what `load` takes; what `load_questions` takes
              methods:dict,          # label -> method(s), () for stock; they need no text that `parse` takes
              folder, batch_size:int=32,
-             workers=None,          # processes at once; None: one per thread of a CPU, at most 8; one per GPU
+             workers=None,          # processes at once, None: see `usual_workers`
              device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of these questions is not asked again."
@@ -268,14 +271,15 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
 
 # %% ../../nbs/33_tables.ipynb #workers
 def usual_workers(device)->int: # None for the CPU
-    "Processes that answer at once: one per thread, at most 8; one per GPU, or one where a single GPU is named."
+    "Processes that answer at once: one per thread, at most 8 (on a cluster, which has reserved them, all); one per GPU, or one where a single GPU is named."
     where = torch.device(device or "cpu")
-    if where.type == "cpu": return min(torch.get_num_threads(), 8)
+    if where.type == "cpu": return torch.get_num_threads() if other_nodes() else min(torch.get_num_threads(), 8)
     return max(1, torch.cuda.device_count()) if where.type == "cuda" and where.index is None else 1
 
 def own_device(device): # None for the CPU
     "The GPU of this process, where each has one."
     rank = int(os.environ.get("IPCV_RANK", 0)) # see `start_worker`
+    if os.environ.get("IPCV_LEASED") and str(device).startswith("cuda"): return "cuda" # it sees one
     return f"cuda:{rank}" if rank and str(device) == "cuda" else device
 
 @lru_cache(1)
@@ -350,27 +354,40 @@ def helpers(n:int): # a ProcessPoolExecutor
 # %% ../../nbs/33_tables.ipynb #share-out
 class Pieces:
     "What is left to do, taken from both ends by this process and by others, with a progress bar."
-    def __init__(self, work:list): self.left, self.failures, self.done, self.bar = deque(work), [], 0, tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
+    def __init__(self, work:list):
+        self.left, self.failures, self.done, self.lock = deque(work), [], 0, Lock()
+        self.bar = tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
 
     def advance(self):
         "One more is done; the file that IPCV_PROGRESS names says how many."
-        self.done += 1
-        self.bar.update()
-        if file := os.environ.get("IPCV_PROGRESS"): write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
+        with self.lock:
+            self.done += 1
+            self.bar.update()
+            if file := os.environ.get("IPCV_PROGRESS"): write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
 
-    def follow(self, submit, how:tuple, free=None):
-        "Hand one piece after another to a process, in a thread; a piece that is lost with its process is left to others."
+    def follow(self, submit, how:tuple, wanted=lambda: False):
+        "Hand one piece after another to a process, until it is wanted elsewhere; a piece that is lost with its process is left to others."
         from ipcv.study.tables import answer_piece # by its module, as above
-        while self.left and not self.failures:
+        while self.left and not self.failures and not wanted():
             try: piece = self.left.popleft()
             except IndexError: break
-            try: submit(answer_piece, *how, *piece).result()
+            try:
+                submit(answer_piece, *how, *piece).result()
+                self.advance()
             except Exception as e:
                 if is_lost(e): self.left.append(piece)
                 else: self.failures.append(cause(e))
                 break
-            self.advance()
-        if free: free()
+
+    def follow_lease(self, lease, how:tuple, wanted):
+        "The same on a core of another node, which is given back."
+        try: self.follow(lease.submit, how, wanted)
+        finally: lease.free()
+
+def others_wait()->bool:
+    "Does another experiment wait for a node? See `cluster.spread`."
+    file = os.environ.get("IPCV_WAITING")
+    return bool(file) and Path(file).exists()
 
 def share_out(work:list,      # from `pieces`
               how:tuple,      # first arguments of `answer_piece`
@@ -381,13 +398,13 @@ def share_out(work:list,      # from `pieces`
     from ipcv.study.tables import answer_piece # by its module, as above
     if not work: return
     pieces, threads, gpus = Pieces(work), [], int(str(how[1]).startswith("cuda"))
-    def start(*follow):
-        threads.append(Thread(target=pieces.follow, args=follow, daemon=True))
+    def start(target, *args):
+        threads.append(Thread(target=target, args=args, daemon=True))
         threads[-1].start()
-    for _ in range(min(workers, len(work)) - 1): start(helpers(workers - 1).submit, how)
+    for _ in range(min(workers, len(work)) - 1): start(pieces.follow, helpers(workers - 1).submit, how)
     try:
         while not pieces.failures:
-            while elsewhere and len(pieces.left) > 1 and (lease := elsewhere.lease(gpus)): start(lease.submit, how, lease.free)
+            while elsewhere and len(pieces.left) > 1 and not others_wait() and (lease := elsewhere.lease(gpus)): start(pieces.follow_lease, lease, how, others_wait)
             try: piece = pieces.left.pop()
             except IndexError:
                 for thread in threads: thread.join()
@@ -458,35 +475,38 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse
     from ipcv.measure.stats import left_out, relative_latency
-    from ipcv.study.benchmarks import with_numbers
     parsed, first, out = {k: parse(v) for k, v in methods.items()}, next(iter(methods)), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     if isinstance(paper, str): paper = reported(paper)
     home = Path(answers or out / "rows")
-    if tasks: rows, numbers, times = of_benchmarks(methods, tasks, paper, model, limit, batch_size, home, n, repeats, device, include)
+    kept = {k: retained(v) for k, v in parsed.items()}
+    if tasks: rows, scores, times = of_benchmarks(methods, tasks, paper, model, limit, batch_size, home, n, repeats, device, include, seed)
     else:
         questions = dict(split=split, limit=limit, families=families, suite=suite)
         rows = answered(model, questions, parsed, home, batch_size, workers, device)
         times = timed(model, questions, methods, n, timed_batch, repeats, device, answers)
-    if remark := left_out(rows[rows.method == first]): print(remark)
-    kept = {k: retained(v) for k, v in parsed.items()}
-    table = tidy(rows, relative_latency(times, first), kept, paper, seed)
-    if tasks: table = with_numbers(table, numbers, first)
+        if remark := left_out(rows[rows.method == first]): print(remark)
+    latency = relative_latency(times, first)
+    table = beside(scores, latency, kept, paper) if tasks else tidy(rows, latency, kept, paper, seed)
     times.to_csv(out / "times.csv", index=False)
     table.to_csv(out / "table.csv", index=False)
     rows.to_parquet(out / "rows.parquet")
     return table
 
-def of_benchmarks(methods:dict, tasks, paper, model, limit, batch_size, home:Path, n, repeats, device, include)->tuple: # as in `measure`
-    "Rows of the harness' samples, its numbers, and times of its first task's prompts."
-    from ipcv.study.benchmarks import asked, check_tasks, chosen, manager, timed_tasks
-    which, known = chosen(tasks, paper), manager(include)
+def of_benchmarks(methods:dict, tasks, paper, model, limit, batch_size, home:Path, n, repeats, device, include, seed)->tuple: # as in `measure`
+    "Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, and times of its first task's prompts."
+    from ipcv.study.benchmarks import asked, check_tasks, chosen, manager, plain, scores_table, timed_tasks
+    which, known = chosen(tasks, paper, limit), manager(include)
     check_tasks(which, known)
     network, processor = loaded(model, device)
     with spent("answers"): rows, numbers = asked(network, processor, methods, which, home, limit, batch_size, known)
     with spent("times"): times = timed_tasks(network, processor, which[0], methods, n, batch_size, repeats, known)
-    return rows, numbers, times
+    compared = plain(rows, numbers, which)
+    print(f"times are of prompts of {which[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, whose number is the mean of its questions' scores"
+          + (f"; the first {limit} questions of each benchmark, no sample of it" if limit else ""))
+    rows = rows[rows.family.isin(compared)]
+    return rows, scores_table(rows, numbers, seed), times
 
 
 # %% ../../nbs/33_tables.ipynb #cross
