@@ -4,9 +4,10 @@
     python .ci/test_ray.py same        # one of them
 
 Runs in the environment that `.ci/ray_env.py` makes. Ends with "N passed, M failed" and exits non-zero when something failed."""
-import json, os, signal, subprocess, sys, tempfile, time
+import os, signal, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 from parts import run_parts
 
@@ -19,7 +20,7 @@ ENV = dict(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR
 def nodes(n=3, cores=1):
     "A cluster on this machine: its address and its nodes."
     from ray.cluster_utils import Cluster
-    found = Cluster()
+    found = Cluster(initialize_head=True, head_node_args=dict(num_cpus=0)) # the head has no cores: without it there is no cluster
     try:
         made = [found.add_node(num_cpus=cores) for _ in range(n)]
         yield found, made
@@ -46,7 +47,28 @@ def table(out, experiment="table6_ablation"):
 
 def answers(out):
     "Files of answers -> when they were written."
-    return {p: p.stat().st_mtime_ns for p in Path(out).glob("answers/**/*.parquet")}
+    found = {}
+    for p in Path(out).glob("answers/**/*.parquet"):
+        try: found[p] = p.stat().st_mtime_ns
+        except FileNotFoundError: pass # being replaced
+    return found
+
+
+class Seen:
+    "Files of answers as they appear in a folder, looked at all the time: a file that is written again is a question that was answered twice."
+    def __init__(self, out):
+        self.out, self.times, self.twice, self.over = Path(out), {}, set(), Event()
+        self.thread = Thread(target=self.look, daemon=True)
+        self.thread.start()
+    def look(self):
+        while not self.over.wait(.05):
+            for path, time_ns in answers(self.out).items():
+                if self.times.setdefault(path, time_ns) != time_ns: self.twice.add(path)
+    def __enter__(self): return self
+    def __exit__(self, *error):
+        self.over.set()
+        self.thread.join()
+        if error[0] is None: assert self.times and not self.twice, f"answered twice: {self.twice}"
 
 
 def check_once(out, early):
@@ -117,7 +139,7 @@ def disturbed(disturb, enough=4):
         log = (home / "log").open("w+")
         process = subprocess.Popen(command(home / "three", *SLOW, "--ray", found.address), stdout=log, stderr=subprocess.STDOUT)
         early = watch(home / "three", process, enough)
-        disturb(found, made)
+        disturb(found, made, (home / "log").read_text().splitlines())
         status = process.wait(600)
         log.seek(0)
         lines = log.read().splitlines()
@@ -130,28 +152,22 @@ def disturbed(disturb, enough=4):
 
 def killed_piece():
     "A worker that answers pieces is killed by its process id."
-    disturbed(lambda found, made: kill("answer_piece"), enough=1)
+    disturbed(lambda found, made, said: kill("Worker.run"), enough=1)
 
 
 def killed_experiment():
     "The worker that runs the experiment is killed by its process id: it begins again where it was."
-    assert any("begins again" in line for line in disturbed(lambda found, made: kill("there")))
+    assert any("begins again" in line for line in disturbed(lambda found, made, said: kill("run_on_node")))
 
 
 def lost_node():
     "The node that runs the experiment is taken away."
-    def disturb(found, made):
-        import ray
-        ray.init(address=found.address, logging_level="ERROR", log_to_driver=False)
-        busy = next(n["NodeID"] for n in ray.nodes() if n["Alive"] and not own_cores(n["NodeID"]))
-        victim = next(n for n in made if n.node_id == busy)
-        ray.shutdown()
+    def disturb(found, made, said):
+        begin = next(line for line in said if ", on " in line)  # the last six characters are those of the node's id
+        victim = next(n for n in made if n.node_id.startswith(begin.rstrip(")")[-6:]))
+        print(f"  remove the node of: {begin}", flush=True)
         found.remove_node(victim)
-    def own_cores(node_id):
-        from ray._private.state import available_resources_per_node
-        return available_resources_per_node().get(node_id, {}).get("CPU", 0)
-    lines = disturbed(disturb)
-    print([line for line in lines if "lost" in line])
+    assert any("is lost" in line for line in disturbed(disturb))
 
 
 def killed_driver():
@@ -164,7 +180,7 @@ def killed_driver():
         process.kill()
         process.wait()
         until = time.time() + 60
-        while workers("there") or workers("answer_piece"):
+        while workers("run_on_node") or workers("Worker.run"):
             assert time.time() < until, "workers outlive the command by a minute"
             time.sleep(.5)
         early = answers(home / "three")
@@ -182,7 +198,7 @@ def several():
         for name in ("table5_compatibility", "table6_ablation"):
             (notebooks / f"{name}.ipynb").write_text((Path(__file__).parent.parent / f"experiments/{name}.ipynb").read_text().replace('"limit": 12', '"limit": 6').replace('"limit": 16', '"limit": 6'))
         start = time.time()
-        said = run(home / "three", "--notebooks", str(notebooks), "--ray", found.address, name=None)
+        with Seen(home / "three"): said = run(home / "three", "--notebooks", str(notebooks), "--ray", found.address, name=None)
         print("  " + "\n  ".join(line for line in said.splitlines() if line.startswith(("[", "  table"))))
         print(f"  {time.time() - start:.0f} s")
         for experiment in ("table5_compatibility", "table6_ablation"): assert len(table(home / "three", experiment)) > 2

@@ -82,7 +82,7 @@ class Cluster:
             except Exception as e: raise ResultsError(f"node {node}: {type(cause(e)).__name__}: {cause(e)}") from None
         return found
 
-    def lease(self, gpus:int=0, seconds:float=.5): # Lease or None
+    def lease(self, gpus:int=0, seconds:float=3.): # Lease or None
         "A free core, and so many GPUs beside it; None where there is none within some seconds."
         free = self.ray.available_resources()
         if free.get("CPU", 0) < 1 or free.get("GPU", 0) < gpus: return None
