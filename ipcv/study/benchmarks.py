@@ -14,8 +14,8 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 import numpy as np, pandas as pd
-from ..errors import ConfigError, IPCVError, ResultsError
 from filelock import FileLock
+from ..errors import ConfigError, IPCVError, ResultsError
 from ..files import replacing, write_json
 from ..integrations.lmms import BENCHMARKS, Benchmark, batch_inputs, chat_class, generation, read_message
 from ..measure.environment import code_digest, version
