@@ -1,6 +1,27 @@
-"""Parts of a test that each need a process of their own: an engine or a harness is started anew for each."""
-import os, subprocess, sys, time
+"""Environments apart, and parts of a test that each need a process of their own: an engine or a harness is started anew for each."""
+import os, subprocess, sys, time, venv
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def make_once(name, version, what, fill, usage):
+    "An environment beside the clone, unless it is there in this version: `fill(home, pip, version)` installs with `pip(*arguments)`."
+    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]): sys.exit(usage)
+    version = sys.argv[1] if sys.argv[1:] else version
+    home, start = ROOT / name, time.time()
+    ready = home / ".ready"
+    if ready.exists() and ready.read_text() == version: return
+    print(f"[ipcv] Making {name} with {what.format(version)}, once.", flush=True)
+    venv.create(home, with_pip=True, clear=True)
+    fill(home, lambda *words: subprocess.run([home / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq", *words], check=True), version)
+    ready.write_text(version)
+    print(f"[ipcv]   ready ({time.time() - start:.0f} s)", flush=True)
+
+
+def packages_of(home):
+    "Where an environment's packages lie."
+    return next((home / "lib").glob("python3*")) / "site-packages"
 
 
 def run_parts(file, parts, env, of_part=None):

@@ -2,27 +2,15 @@
 
     python .ci/ray_env.py             # with the version below
     python .ci/ray_env.py 2.50.0      # another Ray"""
-import subprocess, sys, time, venv
-from pathlib import Path
+from parts import ROOT, make_once, packages_of
 
-ROOT = Path(__file__).resolve().parent.parent
 RAY = "2.60.0"
 
 
-def make(version):
-    "The environment, once"
-    home, start = ROOT / ".venv-ray", time.time()
-    ready = home / ".ready"
-    if ready.exists() and ready.read_text() == version: return
-    print(f"[ipcv] Making {home.name} with ray {version}, about 0.3 GB and half a minute, once.", flush=True)
-    venv.create(home, with_pip=True, clear=True)
-    packages = next((home / "lib").glob("python3*")) / "site-packages"
-    (packages / "ipcv_environment.pth").write_text(f"{next((ROOT / '.venv/lib').glob('python3*')) / 'site-packages'}\n")
-    subprocess.run([home / "bin/python", "-m", "pip", "--disable-pip-version-check", "-qq", "install", f"ray=={version}"], check=True)
-    ready.write_text(version)
-    print(f"[ipcv]   ready ({time.time() - start:.0f} s)", flush=True)
+def fill(home, pip, version):
+    "Ray, and a line that adds the packages of .venv"
+    (packages_of(home) / "ipcv_environment.pth").write_text(f"{packages_of(ROOT / '.venv')}\n")
+    pip("install", f"ray=={version}")
 
 
-if __name__ == "__main__":
-    if len(sys.argv) > 2 or sys.argv[1:2] in (["-h"], ["--help"]): sys.exit(__doc__)
-    make(sys.argv[1] if sys.argv[1:] else RAY)
+if __name__ == "__main__": make_once(".venv-ray", RAY, "ray {}, about 0.3 GB and half a minute", fill, __doc__)
