@@ -45,7 +45,7 @@ def shrunk(path, write=True):
 
 def main():
     check, total = "--check" in sys.argv, 0
-    for path in sorted([*ROOT.glob("nbs/*.ipynb"), *ROOT.glob("experiments/*.ipynb")]):
+    for path in sorted([*ROOT.glob("nbs/*.ipynb"), *ROOT.glob("experiments/*.ipynb"), *ROOT.glob("experiments/*/*.ipynb")]):
         if saved := shrunk(path, not check):
             total += saved
             print(f"{path.relative_to(ROOT)}: {saved / 1e3:.0f} kB {'too many' if check else 'less'}")
