@@ -121,10 +121,11 @@ def refusals():
         (folder / "ipcv_lacking.yaml").write_text((folder / "ipcv_scenes.yaml").read_text().replace("ipcv_scenes", "ipcv_lacking").replace("doc_to_target: answer", "doc_to_target: reply").replace("!function of_task.question", '"{{ask}}"'))
         for what, more, named in (("unknown task", ("--tasks", "popes"), "popes"), ("no questions", ("--tasks", "ipcv_scenes", "--limit", "0"), "limit"), ("no folder", ("--tasks", "ipcv_scenes", "--include", "nowhere"), "nowhere"),
                                   ("columns that are missing", ("--tasks", "ipcv_lacking", "--limit", "2"), "ipcv_lacking")):
-            done, table = reproduce(folder / "out", folder, tiny_folder(), *more)
+            done, table = reproduce(folder / what, folder, tiny_folder(), *more)
             said = done.stderr.strip().splitlines()
             print(f"  {what}: {said[-1][-220:]}", flush=True)
             assert done.returncode and table is None and any(named in line for line in said)
+            assert "columns" in what or not (folder / what).exists(), "nothing is left behind"
     cases = {"unknown argument": (f"pretrained={tiny_folder()},method=ipcv:retain=0.35", "", "model_args have method"),
              "bad method": (f"pretrained={tiny_folder()},methods=ipcv:retain=2", "", "retain=2"),
              "unknown setting of a task": (f"pretrained={tiny_folder()}", ", presence_penalty: 1", "presence_penalty")}
@@ -172,12 +173,12 @@ def tables():
         shards = {p: p.stat().st_mtime_ns for p in out.glob("benchmarks/*/*/*.parquet")}
         victim = sorted(shards)[0]
         victim.write_bytes(b"PAR1")
-        done, _ = reproduce(out, folder, tiny_folder(), *how, "--set", "seed=1")
+        shutil.rmtree(out / "table6_ablation")
+        done, _ = reproduce(out, folder, tiny_folder(), *how)
         print("  " + done.stderr.strip().splitlines()[-1][-250:])
         assert done.returncode == 1 and "cannot be read" in done.stderr
         for file in (victim, victim.with_suffix(".json")): file.unlink()
-        shutil.rmtree(out / "table6_ablation")
-        done, again = reproduce(out, folder, tiny_folder(), *how, "--set", "seed=1")
+        done, again = reproduce(out, folder, tiny_folder(), *how)
         late = {p: p.stat().st_mtime_ns for p in shards}
         assert done.returncode == 0 and [p for p in shards if late[p] != shards[p]] == [victim], "only the lost one is asked again"
         assert again.ipcv_scenes.tolist() == table.ipcv_scenes.tolist()

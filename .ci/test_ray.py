@@ -196,7 +196,7 @@ def several():
         notebooks = home / "notebooks"
         notebooks.mkdir()
         for name in ("table5_compatibility", "table6_ablation"):
-            (notebooks / f"{name}.ipynb").write_text((Path(__file__).parent.parent / f"experiments/{name}.ipynb").read_text().replace('"limit": 12', '"limit": 6').replace('"limit": 16', '"limit": 6'))
+            (notebooks / f"{name}.ipynb").write_text((Path(__file__).parent.parent / f"experiments/{name}.ipynb").read_text().replace(r'\"limit\": 12', r'\"limit\": 6').replace(r'\"limit\": 16', r'\"limit\": 6'))
         start = time.time()
         with Seen(home / "three"): said = run(home / "three", "--notebooks", str(notebooks), "--ray", found.address, name=None)
         print("  " + "\n  ".join(line for line in said.splitlines() if line.startswith(("[", "  table"))))

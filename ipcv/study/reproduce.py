@@ -8,7 +8,8 @@ __all__ = ['PLACES', 'PROGRESS', 'KERNEL', 'places', 'experiments', 'assignments
            'refuse_other', 'claim_folder', 'settle', 'own_kernels', 'kill_kernel', 'in_thread', 'execute',
            'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks', 'kept_in', 'seconds_by_part',
            'run', 'size_of', 'known_seconds', 'keep_times', 'Progress', 'Stopped', 'stopped_by_signals', 'Job',
-           'one_by_one', 'settings', 'ships_or_random', 'would', 'forget_answers', 'reproduce', 'times_table']
+           'one_by_one', 'settings', 'ships_or_random', 'would', 'forget_answers', 'check_benchmarks', 'reproduce',
+           'times_table']
 
 # %% ../../nbs/61_reproduce.ipynb #cell-2
 import ast, base64, hashlib, json, os, re, shutil, signal, subprocess, sys, time
@@ -26,7 +27,7 @@ from ..files import check_folder, write_json
 from ..loading import EMBEDDED
 from ..measure.environment import code_digest, machine, versions
 from ..methods.base import check_integer
-from .benchmarks import check_harness, chosen as chosen_tasks, forget, plan
+from .benchmarks import check_tasks, chosen as chosen_tasks, forget, manager, plan
 from .page import progress_of, table_text, write_page
 from .tables import only, reported
 
@@ -488,6 +489,12 @@ def forget_answers(job:Job):
     if not tasks: return shutil.rmtree(job.out / "answers" / folder_name(model), ignore_errors=True)
     forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), job.parameters["limit"]), job.parameters["limit"])
 
+def check_benchmarks(jobs:list):
+    "Raise `ConfigError` where the harness is missing or doesn't know a task, before anything is written."
+    asking = [job for job in jobs if job.parameters.get("tasks")]
+    known = manager(asking[0].parameters["include"]) if asking else None
+    for job in asking: check_tasks(chosen_tasks(job.parameters["tasks"], reported(job.path.stem), job.parameters["limit"]), known)
+
 def reproduce(name=None,                  # an experiment, or as much of its name as is unique; None for all
               model="tiny",               # what `load` takes; with tiny, an experiment about another model keeps to its own
               out="experiments/results",  # where results go
@@ -514,7 +521,7 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
     if dry_run:
         for job in jobs: print(would(job))
         return []
-    if any(job.parameters.get("tasks") for job in jobs): check_harness()
+    check_benchmarks(jobs)
     for job in jobs if fresh else (): forget_answers(job)
     progress = Progress(chosen, model, out, full, show)
     with stopped_by_signals():
