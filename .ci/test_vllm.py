@@ -155,6 +155,7 @@ def parallel():
     want, given = expected(model, processor, rows, METHOD), prompts(processor, rows)
     for what, more in {"engine in a process of its own": {}, "two tensor-parallel workers": dict(tensor_parallel_size=2),
                        "data-parallel encoder": dict(tensor_parallel_size=2, mm_encoder_tp_mode="data")}.items():
+        if more: os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "0|1" # a core for each worker; by itself vLLM wants a NUMA node for each
         llm = engine(tiny_folder(), METHOD, **more)
         equal(answers_of(llm, given), want, what)
         reports = llm.collective_rpc("ipcv_report")
