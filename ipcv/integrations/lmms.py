@@ -34,7 +34,7 @@ class Benchmark:
     scale:float = 100. # from the harness' number to the paper's
     needs:str = "" # beside its data
     needs_all:bool = False # of its questions: of a part the number would be another one
-    questions:int = None # about, in all its parts
+    questions:int = None # about, in all its parts, for the dry run; not checked against the data here
     parts:int = 1 # tasks of which it consists; a limit holds for each
     image:str = None # column that says which picture a question is about
 

@@ -19,7 +19,8 @@ def connect(address:str):     # "local", "auto" or HOST:PORT
     except ImportError: raise ConfigError("ray is not installed; allowed: pip install 'ipcv[ray]', or leave --ray out") from None
     if ray.is_initialized(): return ray
     check_address(address)
-    try: ray.init(address=None if address == "local" else address, logging_level="ERROR", log_to_driver=False, include_dashboard=False if address == "local" else None)
+    where = dict(include_dashboard=False) if address == "local" else dict(address=address)
+    try: ray.init(**where, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError, OSError) as e:
         raise ConfigError(f"ray={address!r} does not answer ({type(e).__name__}: {' '.join(str(e).split())[:120]}); "
                           "allowed: local, auto where `ray start` has run, or HOST:PORT of a running cluster") from None
@@ -35,8 +36,8 @@ def check_address(address:str, seconds:float=5.):
         raise ConfigError(f"ray={address!r} does not answer ({e}); allowed: HOST:PORT of a running cluster, local, auto") from None
 
 # %% ../../nbs/64_ray.ipynb #nodes
-LOST = ("WorkerCrashedError", "NodeDiedError", "TaskUnschedulableError", "OutOfMemoryError", "LocalRayletDiedError", "TaskPlacementGroupRemoved", "ActorPlacementGroupRemoved",
-        "RayActorError", "ActorUnschedulableError") # of ray.exceptions
+LOST = ("WorkerCrashedError", "NodeDiedError", "LocalRayletDiedError", "OutOfMemoryError", "TaskUnschedulableError",
+        "TaskPlacementGroupRemoved", "RayActorError", "ActorUnschedulableError", "ActorPlacementGroupRemoved") # of ray.exceptions
 
 def is_lost(error:BaseException|None)->bool:
     "Does an error say that a worker or a node is gone, not that the work was wrong?"
@@ -62,23 +63,26 @@ class Cluster:
 
     def nodes(self)->list: # of Node
         "Those that are alive."
-        made = lambda n: Node(n["NodeID"], n["NodeManagerHostname"], int(n["Resources"].get("CPU", 0)), int(n["Resources"].get("GPU", 0)))
-        return [made(n) for n in self.ray.nodes() if n["Alive"] and n["Resources"].get("CPU")]
+        count = lambda n, what: int(n["Resources"].get(what, 0))
+        alive = [n for n in self.ray.nodes() if n["Alive"] and count(n, "CPU")]
+        return [Node(n["NodeID"], n["NodeManagerHostname"], count(n, "CPU"), count(n, "GPU")) for n in alive]
 
-    def on(self, node:Node, work, *args, alone=True)->Future: # alone: with all cores and GPUs of the node, else with none
+    def on(self, node:Node, work, *args, alone=True)->Future: # alone: reserve all cores and GPUs of the node, else none
         "Run a function on a node, when it is free."
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         whole = dict(num_cpus=node.cpus, num_gpus=node.gpus) if alone else dict(num_cpus=0)
-        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        return self.ray.remote(work).options(**whole, max_retries=0, scheduling_strategy=there).remote(*args).future()
+        strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        task = self.ray.remote(work).options(**whole, max_retries=0, scheduling_strategy=strategy)
+        return task.remote(*args).future()
 
     def everywhere(self, work, *args, seconds:float=120)->dict: # node -> what the function gives there
-        "Run a function once on each node, beside whatever runs there. Raises `ResultsError` naming a node that does not answer."
+        "Run a function once on each node, beside what runs there. Raises `ResultsError` naming a node that does not answer."
         asked = {node: self.on(node, work, *args, alone=False) for node in self.nodes()}
         found, until = {}, time.monotonic() + seconds
         for node, future in asked.items():
             try: found[node] = future.result(max(0, until - time.monotonic()))
-            except (TimeoutError, FutureTimeout): raise ResultsError(f"node {node} does not answer within {seconds:.0f} s") from None
+            except (TimeoutError, FutureTimeout):
+                raise ResultsError(f"node {node} does not answer within {seconds:.0f} s") from None
             except Exception as e: raise ResultsError(f"node {node}: {type(cause(e)).__name__}: {cause(e)}") from None
         return found
 
@@ -101,17 +105,17 @@ class Cluster:
 class Worker:
     "What runs on a leased core: one process, which keeps what it has loaded and ends with the lease."
     def __init__(self): os.environ["IPCV_LEASED"] = "1"
-    def answers(self): return True
+    def ready(self): return True
     def run(self, work, *args): return work(*args)
 
 class Lease:
     "A core of some node, to run one function after another. Raises what Ray raises when its process does not start."
     def __init__(self, ray, group, gpus:int, seconds:float=120):
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-        there = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
+        strategy = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0)
         self.ray, self.group = ray, group
-        self.worker = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, scheduling_strategy=there).remote()
-        ray.get(self.worker.answers.remote(), timeout=seconds)
+        self.worker = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus, scheduling_strategy=strategy).remote()
+        ray.get(self.worker.ready.remote(), timeout=seconds)
 
     def submit(self, work, *args)->Future:
         "Run a function there."

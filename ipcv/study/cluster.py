@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WAITING', 'TRIES', 'node_report', 'check_nodes', 'listed', 'run_on_node', 'on_nodes', 'with_gpu', 'on_gpu',
-           'check_gpus', 'how_far', 'spread']
+           'check_gpus', 'how_far', 'spread', 'outcome']
 
 # %% ../../nbs/61_cluster.ipynb #imports
 from collections import Counter, deque
@@ -31,13 +31,14 @@ def check_nodes(found:Cluster, out:Path, notebooks:list)->str: # hardware of the
     out.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=out, prefix=".nodes-") as file:
         token = Path(file.name)
-        mine, there = node_report(token, notebooks), found.everywhere(node_report, token, notebooks)
-    for node, theirs in there.items():
-        for what in mine:
-            if what == "machine" or theirs[what] == mine[what]: continue
-            differ = [f"{a} there, {b} here" for a, b in zip(listed(theirs[what]), listed(mine[what])) if a != b]
-            raise ConfigError(f"node {node}, {what}: {'; '.join(differ)}; allowed: nodes with the same package and a folder of results (--out) that all of them see")
-    return "; ".join(sorted({hardware_of(theirs["machine"], node.cpus) for node, theirs in there.items()}))
+        driver, reports = node_report(token, notebooks), found.everywhere(node_report, token, notebooks)
+    for node, seen in reports.items():
+        for what in driver:
+            if what == "machine" or seen[what] == driver[what]: continue
+            differ = [f"{a} there, {b} here" for a, b in zip(listed(seen[what]), listed(driver[what])) if a != b]
+            raise ConfigError(f"node {node}, {what}: {'; '.join(differ)}; allowed: nodes with the same package "
+                              "and a folder of results (--out) that all of them see")
+    return "; ".join(sorted({hardware_of(seen["machine"], node.cpus) for node, seen in reports.items()}))
 
 def listed(value)->list: return value if isinstance(value, list) else [value]
 
@@ -47,7 +48,8 @@ TRIES = 3 # times that an experiment is begun before its loss counts as its own 
 
 def run_on_node(job:Job, hardware:str)->Path: # runs on a node
     "Run an experiment whose answers may also come from other nodes."
-    return job.run(hardware=hardware, more=dict(IPCV_RAY=own_address(), IPCV_WAITING=str(job.out / WAITING)), patience=180) # a lock may outlive a lost node for a while
+    environment = dict(IPCV_RAY=own_address(), IPCV_WAITING=str(job.out / WAITING))
+    return job.run(hardware=hardware, more=environment, patience=180) # a lock may outlive a lost node for a while
 
 def on_nodes(address:str): # how, of `reproduce`
     "A way to run experiments on the cluster at an address. Raises `ConfigError` where nothing listens there."
@@ -61,15 +63,17 @@ def on_nodes(address:str): # how, of `reproduce`
 
 def with_gpu(found:Cluster, job:Job)->Job:
     "The job of a real model on a GPU, where the cluster has one and nothing else is asked for."
-    known = configured(job.path, job.parameters, job.full)
-    if ships_or_random(known["model"]) or known.get("device", "cpu") is not None or not any(node.gpus for node in found.nodes()): return job
+    asked = configured(job.path, job.parameters, job.full)
+    undecided = "device" in asked and asked["device"] is None
+    if ships_or_random(asked["model"]) or not (undecided and any(node.gpus for node in found.nodes())): return job
     return replace(job, parameters=job.parameters | dict(device="cuda"))
 
 def on_gpu(job:Job)->bool: return str(configured(job.path, job.parameters, job.full).get("device")).startswith("cuda")
 
 def check_gpus(found:Cluster, jobs:list):
     "Raise `ConfigError` where an experiment wants a GPU and no node has one."
-    if any(map(on_gpu, jobs)) and not any(node.gpus for node in found.nodes()): raise ConfigError("device='cuda'; allowed: cpu, since no node of the cluster declares a GPU")
+    if any(map(on_gpu, jobs)) and not any(node.gpus for node in found.nodes()):
+        raise ConfigError("device='cuda'; allowed: cpu, since no node of the cluster declares a GPU")
 
 def how_far(job:Job)->str: # "" before it answers
     "What an experiment has last said of itself."
@@ -80,33 +84,40 @@ def how_far(job:Job)->str: # "" before it answers
 
 def spread(found:Cluster, progress:Progress, jobs:list, hardware:str, every:float=15.): # seconds between two looks
     "Give idle nodes the next experiments until all are done or have failed. Raises `ResultsError` when no node is left."
-    waiting, running, begun, told, known = deque(jobs), {}, Counter(), {}, {node.id for node in found.nodes()}
-    sign, paths = jobs[0].out / WAITING, [job.path for job in jobs]
-    while waiting or running:
-        if {node.id for node in found.nodes()} - known: # joined since
-            check_nodes(found, jobs[0].out, paths)
-            known |= {node.id for node in found.nodes()}
-        busy = {node.id for _, node in running.values()}
-        for node in found.nodes():
-            if not waiting or (declared(waiting[0].path)["last"] and running): break
-            if node.id in busy or (on_gpu(waiting[0]) and not node.gpus): continue
-            job = waiting.popleft()
-            begun[job.path] += 1
-            progress.begin(job.path, f", on {node}")
-            running[found.on(node, run_on_node, job, hardware)] = job, node
-        if waiting: sign.touch() # leased cores are given back
-        else: sign.unlink(missing_ok=True)
-        if not running: raise ResultsError("no node of the cluster is left; the same command on a new one goes on")
-        done, _ = wait(running, every, FIRST_COMPLETED)
-        for job, _ in running.values():
-            if (text := how_far(job)) and told.get(job.path) != text: progress.say(f"  {job.path.stem}: {text}")
-            told[job.path] = text
-        for future in done:
-            job, node = running.pop(future)
-            error = future.exception()
-            if error is None: progress.finished(job.path, future.result())
-            elif is_lost(error) and begun[job.path] < TRIES:
-                progress.say(f"  {job.path.stem}: {node} is lost or its process was killed; begins again where it was")
-                waiting.appendleft(replace(job, fresh=False)) # it goes on with what it has begun afresh
-            elif is_lost(error): progress.failed(job.path, ResultsError(f"lost {TRIES} times with its node, the last time {node} ({type(error).__name__})"))
-            else: progress.failed(job.path, cause(error))
+    waiting, running, begun, said = deque(jobs), {}, Counter(), {}
+    checked, sign = {node.id for node in found.nodes()}, jobs[0].out / WAITING
+    try:
+        while waiting or running:
+            nodes = found.nodes()
+            if {node.id for node in nodes} - checked: # joined since
+                check_nodes(found, jobs[0].out, [job.path for job in jobs])
+                checked |= {node.id for node in nodes}
+            busy = {node.id for _, node in running.values()}
+            for node in nodes:
+                if not waiting or (declared(waiting[0].path)["last"] and running): break
+                if node.id in busy or (on_gpu(waiting[0]) and not node.gpus): continue
+                job = waiting.popleft()
+                begun[job.path] += 1
+                progress.started(job.path, f", on {node}")
+                running[found.on(node, run_on_node, job, hardware)] = job, node
+            if waiting: sign.touch() # leased cores are given back
+            else: sign.unlink(missing_ok=True)
+            if not running: raise ResultsError("no node of the cluster is left; the same command on a new one goes on")
+            done, _ = wait(running, every, FIRST_COMPLETED)
+            for job, _ in running.values():
+                if (text := how_far(job)) and said.get(job.path) != text: progress.say(f"  {job.path.stem}: {text}")
+                said[job.path] = text
+            for future in done:
+                job, node = running.pop(future)
+                if again := outcome(progress, job, node, future, begun[job.path] < TRIES): waiting.appendleft(again)
+    finally: sign.unlink(missing_ok=True)
+
+def outcome(progress:Progress, job:Job, node, future, once_more:bool)->Job|None: # what is to be run again
+    "Report an experiment that has ended; one that was lost with its node or process is run again."
+    error = future.exception()
+    if error is None: progress.finished(job.path, future.result())
+    elif not is_lost(error): progress.failed(job.path, cause(error))
+    elif once_more:
+        progress.say(f"  {job.path.stem}: {node} is lost or its process was killed; begins again where it was")
+        return replace(job, fresh=False) # it goes on with what it has begun afresh
+    else: progress.failed(job.path, ResultsError(f"lost {TRIES} times with its node, the last time {node} ({type(error).__name__})"))

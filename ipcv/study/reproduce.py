@@ -64,8 +64,9 @@ def literal(assigned:ast.Assign, where:str):
     except ValueError:
         raise ConfigError(f"{where}: {ast.unparse(assigned)!r}; allowed is a literal, such as 0.35, 'tiny' or [1, 2]") from None
 
-def declared(path)->dict: # place: position in the order; last: does it read what all others leave?; reading: parameters of the reading size
-    "What the cell tagged `reading` of an experiment notebook declares."
+def declared(path)->dict:
+    """What the cell tagged `reading` of an experiment notebook declares: `place` in the order, `last` where it reads
+    what all others leave, `reading` for the parameters of the reading size."""
     return {"place": 100, "last": False, "reading": {}, **assignments(path, "reading")}
 
 # %% ../../nbs/61_reproduce.ipynb #cell-20
@@ -376,15 +377,16 @@ class Progress:
         self.out.mkdir(parents=True, exist_ok=True)
         return write_page(self.out, self.failures, state)
 
-    def begin(self, path:Path, where:str=""):
-        "Say what begins."
+    def started(self, path:Path, where:str=""):
+        "Say which experiment is started."
         self.start = time.perf_counter()
         size = "full size" if self.full else "reading size"
         page = self.page()
         if not self.begun: self.say(f"Results appear in {page} as they are finished")
         if path not in self.begun: self.begun.append(path)
         number = self.begun.index(path) + 1
-        self.say(f"[{number}/{len(self.chosen)}] {path.stem}, {size}, model {model_of(path, self.model)}, from {path.parent}{where}")
+        what = f"{path.stem}, {size}, model {model_of(path, self.model)}, from {path.parent}"
+        self.say(f"[{number}/{len(self.chosen)}] {what}{where}")
 
     def failed(self, path:Path, error:Exception):
         "Keep why an experiment did not finish."
@@ -434,7 +436,7 @@ class Job:
 def one_by_one(progress:Progress, jobs:list): # of Job
     "Run experiments here, one after another."
     for job in jobs:
-        progress.begin(job.path)
+        progress.started(job.path)
         try: folder = job.run(progress.page)
         except ResultsError as e: progress.failed(job.path, e)
         else: progress.finished(job.path, folder)
@@ -455,12 +457,14 @@ def settings(path,          # an experiment notebook
     import torch
     where = {"device": "cuda"} if not ships and "device" in known and torch.cuda.is_available() else {}
     if "tasks" not in known:
-        if named and asked: raise ConfigError(f"tasks={tasks!r}; allowed for Tables 1, 2, 3, 5 and 6, since {Path(path).stem} asks no benchmarks")
+        if named and asked:
+            raise ConfigError(f"tasks={tasks!r}; allowed for Tables 1, 2, 3, 5 and 6, since {Path(path).stem} asks no benchmarks")
         return where | ({"limit": limit} if limit is not None and "limit" in known else {})
     wanted = tasks or ("none" if ships and not include else "paper")
     if wanted == "none": return where | ({} if limit is None else {"limit": limit})
     chosen_tasks(wanted, reported(Path(path).stem), limit) # a wrong name fails before any work is done
-    return where | dict(tasks=wanted, limit=limit, include=include and str(Path(include).absolute()), batch_size=1)
+    folder = include and str(Path(include).absolute())
+    return where | dict(tasks=wanted, limit=limit, include=folder, batch_size=1)
 
 def ships_or_random(model:str)->bool: return model in EMBEDDED or str(model).startswith("random:")
 
@@ -478,8 +482,9 @@ def would(job:Job)->str:
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper)
     table = plan(chosen_tasks(asked["tasks"], paper, asked["limit"]), rows, asked["limit"], of_benchmarks(job.out, asked["model"]))
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
-    total = answers + (f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else "; how long they take is known when the first task is answered")
-    return f"{line}, {rows} methods, {total}\n{table.to_string(index=False, na_rep='')}"
+    hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
+        "; how long they take is known when the first task is answered"
+    return f"{line}, {rows} methods, {answers}{hours}\n{table.to_string(index=False, na_rep='')}"
 
 
 # %% ../../nbs/61_reproduce.ipynb #reproduce
@@ -487,13 +492,16 @@ def forget_answers(job:Job):
     "Delete the answers that an experiment would take over: those of the suite, or those of its benchmarks."
     model, tasks = job.parameters["model"], job.parameters.get("tasks")
     if not tasks: return shutil.rmtree(job.out / "answers" / folder_name(model), ignore_errors=True)
-    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), job.parameters["limit"]), job.parameters["limit"])
+    limit = job.parameters["limit"]
+    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), limit), limit)
 
 def check_benchmarks(jobs:list):
     "Raise `ConfigError` where the harness is missing or doesn't know a task, before anything is written."
     asking = [job for job in jobs if job.parameters.get("tasks")]
     known = manager(asking[0].parameters["include"]) if asking else None
-    for job in asking: check_tasks(chosen_tasks(job.parameters["tasks"], reported(job.path.stem), job.parameters["limit"]), known)
+    for job in asking:
+        asked = job.parameters
+        check_tasks(chosen_tasks(asked["tasks"], reported(job.path.stem), asked["limit"]), known)
 
 def reproduce(name=None,                  # an experiment, or as much of its name as is unique; None for all
               model="tiny",               # what `load` takes; with tiny, an experiment about another model keeps to its own
@@ -515,8 +523,11 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
     chosen = [only(name, there, "an experiment")] if name else list(there.values())
     if parameters and not name:
         raise ConfigError(f"{', '.join(parameters)}: parameters can be set for one experiment, name it: {', '.join(there)}")
-    given = {path: {**settings(path, model_of(path, model), bool(name), **benchmarks), **(parameters or {}), "model": model_of(path, model)} for path in chosen}
-    jobs = [Job(path, given[path], Path(out).resolve(), fresh, show, full or bool(given[path].get("tasks"))) for path in chosen]
+    def job_of(path):
+        asked, own = model_of(path, model), parameters or {}
+        given = {**settings(path, asked, bool(name), **benchmarks), **own, "model": asked}
+        return Job(path, given, Path(out).resolve(), fresh, show, full or bool(given.get("tasks")))
+    jobs = [job_of(path) for path in chosen]
     for job in jobs: configured(job.path, job.parameters, job.full) # a wrong name fails before any work is done
     if dry_run:
         for job in jobs: print(would(job))

@@ -105,7 +105,7 @@ def layers_of(model,   # what `load` takes
 # %% ../../nbs/33_tables.ipynb #taken
 @lru_cache(2)
 def loaded(model, device=None): # model and processor, kept by each process for its next table
-    "What `load` gives, loaded once; on a CPU in float32, in which it computes a hundred times faster than in 16 bits."
+    "What `load` gives, loaded once; on a CPU in float32, since few compute well in 16 bits."
     from ipcv.loading import load
     on_cpu = torch.device(device or "cpu").type == "cpu"
     return load(model, device, **(dict(dtype="float32") if on_cpu else {}))
@@ -272,7 +272,8 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
 
 # %% ../../nbs/33_tables.ipynb #workers
 def usual_workers(device)->int: # None for the CPU
-    "Processes that answer at once: one per thread, at most 8 (on a cluster, which has reserved them, all); one per GPU, or one where a single GPU is named."
+    """Processes that answer at once: one per thread, at most 8 (on a cluster, which has reserved them, all); one per GPU,
+    or one where a single GPU is named."""
     where = torch.device(device or "cpu")
     if where.type == "cpu": return torch.get_num_threads() if other_nodes() else min(torch.get_num_threads(), 8)
     return max(1, torch.cuda.device_count()) if where.type == "cuda" and where.index is None else 1
@@ -356,7 +357,7 @@ def helpers(n:int): # a ProcessPoolExecutor
 class Pieces:
     "What is left to do, taken from both ends by this process and by others, with a progress bar."
     def __init__(self, work:list):
-        self.left, self.failures, self.done, self.lock = deque(work), [], 0, Lock()
+        self.queue, self.failures, self.done, self.lock = deque(work), [], 0, Lock()
         self.bar = tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
 
     def advance(self):
@@ -364,19 +365,20 @@ class Pieces:
         with self.lock:
             self.done += 1
             self.bar.update()
-            if file := os.environ.get("IPCV_PROGRESS"): write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
+            file = os.environ.get("IPCV_PROGRESS")
+            if file: write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
 
     def follow(self, submit, how:tuple, wanted=lambda: False):
-        "Hand one piece after another to a process, until it is wanted elsewhere; a piece that is lost with its process is left to others."
+        "Hand pieces to a process until it is wanted elsewhere; a piece that is lost with its process is left to others."
         from ipcv.study.tables import answer_piece # by its module, as above
-        while self.left and not self.failures and not wanted():
-            try: piece = self.left.popleft()
+        while self.queue and not self.failures and not wanted():
+            try: piece = self.queue.popleft()
             except IndexError: break
             try:
                 submit(answer_piece, *how, *piece).result()
                 self.advance()
             except Exception as e:
-                if is_lost(e): self.left.append(piece)
+                if is_lost(e): self.queue.append(piece)
                 else: self.failures.append(cause(e))
                 break
 
@@ -405,16 +407,17 @@ def share_out(work:list,      # from `pieces`
     for _ in range(min(workers, len(work)) - 1): start(pieces.follow, helpers(workers - 1).submit, how)
     try:
         while not pieces.failures:
-            while elsewhere and len(pieces.left) > 1 and not others_wait() and (lease := elsewhere.lease(gpus)): start(pieces.follow_lease, lease, how, others_wait)
-            try: piece = pieces.left.pop()
+            while elsewhere and len(pieces.queue) > 1 and not others_wait() and (lease := elsewhere.lease(gpus)):
+                start(pieces.follow_lease, lease, how, others_wait)
+            try: piece = pieces.queue.pop()
             except IndexError:
                 for thread in threads: thread.join()
-                if not pieces.left: break # else a piece was lost
+                if not pieces.queue: break # else a piece was lost
                 continue
             answer_piece(*how, *piece)
             pieces.advance()
     except BaseException:
-        pieces.left.clear()
+        pieces.queue.clear()
         raise
     finally: pieces.bar.close()
     for thread in threads: thread.join()
@@ -482,7 +485,9 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     if isinstance(paper, str): paper = reported(paper)
     home = Path(answers or out / "rows")
     kept = {k: retained(v) for k, v in parsed.items()}
-    if tasks: rows, scores, times = of_benchmarks(methods, tasks, paper, model, limit, batch_size, home, n, repeats, device, include, seed)
+    if tasks:
+        which = dict(tasks=tasks, paper=paper, limit=limit, include=include)
+        rows, scores, times = of_benchmarks(model, methods, which, home, batch_size, n, repeats, device, seed)
     else:
         questions = dict(split=split, limit=limit, families=families, suite=suite)
         rows = answered(model, questions, parsed, home, batch_size, workers, device)
@@ -495,17 +500,21 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     rows.to_parquet(out / "rows.parquet")
     return table
 
-def of_benchmarks(methods:dict, tasks, paper, model, limit, batch_size, home:Path, n, repeats, device, include, seed)->tuple: # as in `measure`
-    "Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, and times of its first task's prompts."
-    from ipcv.study.benchmarks import asked, check_tasks, chosen, manager, plain, scores_table, timed_tasks
-    which, known = chosen(tasks, paper, limit), manager(include)
-    check_tasks(which, known)
+def of_benchmarks(model, methods:dict,
+                  which:dict,      # tasks, the reported table, limit, include: as in `measure`
+                  home:Path,       # answers are kept there
+                  batch_size, n, repeats, device, seed)->tuple:
+    "Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, times of its first task."
+    from ipcv.study.benchmarks import asked, chosen, manager, plain, scores_table, timed_tasks
+    limit = which["limit"]
+    tasks, known = chosen(which["tasks"], which["paper"], limit), manager(which["include"])
     network, processor = loaded(model, device)
-    with spent("answers"): rows, numbers = asked(network, processor, methods, which, home, limit, batch_size, known)
-    with spent("times"): times = timed_tasks(network, processor, which[0], methods, n, batch_size, repeats, known)
-    compared = plain(rows, numbers, which)
-    print(f"times are of prompts of {which[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, whose number is the mean of its questions' scores"
-          + (f"; the first {limit} questions of each benchmark, no sample of it" if limit else ""))
+    with spent("answers"): rows, numbers = asked(network, processor, methods, tasks, home, limit, batch_size, known)
+    with spent("times"): times = timed_tasks(network, processor, tasks[0], methods, n, batch_size, repeats, known)
+    compared = plain(rows, numbers, tasks)
+    print(f"times are of prompts of {tasks[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, "
+          "whose number is the mean of its questions' scores")
+    if limit: print(f"the first {limit} questions of each benchmark, no sample of it")
     rows = rows[rows.family.isin(compared)]
     return rows, scores_table(rows, numbers, seed), times
 
