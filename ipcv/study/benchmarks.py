@@ -8,7 +8,7 @@ __all__ = ['TRIED', 'chosen', 'check_harness', 'manager', 'check_tasks', 'tasks_
            'package_code', 'asked', 'answer_task', 'plain', 'scores_table', 'prompts_of', 'timed_tasks', 'plan']
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
-import json, logging, os, time
+import json, logging, os, re, time
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
@@ -162,10 +162,10 @@ def rows_of(b:Benchmark, samples:dict)->pd.DataFrame: # task -> logged samples
 def settings_of(chat, task)->dict: # from `chat_class`; the harness' task
     "What answers depend on, beside model, method and task."
     config = {k: v for k, v in task.dump_config().items() if k != "metadata"}
-    named = lambda f: getattr(f, "__name__", type(f).__name__) # functions of a task
+    text = re.sub(" at 0x[0-9a-f]+", "", json.dumps(config, sort_keys=True, default=str)) # its functions by their names
     return dict(batch_size=chat.batch_size, frames=chat.frames, most=chat.most, dtype=str(chat.network.dtype),
                 harness=version("lmms-eval"), processor=sha(chat.processor.image_processor.to_json_string()),
-                task_settings=sha(json.dumps(config, sort_keys=True, default=named)))
+                task_settings=sha(text))
 
 def shard(folder:Path, method:str, b:Benchmark, limit, settings:dict)->Path: # without its ending
     "Where the answers of a method to a task are kept."
