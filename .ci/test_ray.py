@@ -13,7 +13,7 @@ from parts import run_parts
 
 SIZE = ["--set", "limit=6", "--set", "n_timed=2", "--set", "repeats=1"]
 SLOW = ["--set", "limit=24", "--set", "n_timed=2", "--set", "repeats=1"]  # long enough to be disturbed
-ENV = dict(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_DEDUP_LOGS="0", OMP_NUM_THREADS="1")
+ENV = dict(PYTHONPATH=str(Path(__file__).parent), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_DEDUP_LOGS="0", OMP_NUM_THREADS="1")
 
 
 @contextmanager
@@ -88,9 +88,8 @@ def equal(got, want):
 
 def alone(size):
     "The table without a cluster; made once for all parts."
-    from importlib.resources import files
-    from ipcv.study.reproduce import code_digest
-    home = Path(tempfile.gettempdir()) / f"ipcv-test-ray-{code_digest(files('ipcv'))}-{'-'.join(size[1::2])}"
+    from ipcv.measure.environment import package_code
+    home = Path(tempfile.gettempdir()) / f"ipcv-test-ray-{package_code()}-{'-'.join(size[1::2])}"
     run(home, *size)
     return table(home)
 
@@ -205,6 +204,43 @@ def several():
         check_once(home / "three", answers(home / "three"))
 
 
+def here():
+    "The node that this runs on."
+    import ray
+    return ray.get_runtime_context().get_node_id()
+
+
+def hold(folder):
+    "Keep a node until a file appears."
+    (Path(folder) / "held").write_text(here())
+    while not (Path(folder) / "go").exists(): time.sleep(.1)
+    return here()
+
+
+def apart():
+    "Where times may be taken no core is leased: not while an experiment has the node, and no experiment begins on a node while a core of it is."
+    from ipcv.integrations.ray import cluster
+    with tempfile.TemporaryDirectory() as home, nodes(n=2, cores=2) as (found, _), cluster(found.address) as here_and_there:
+        first, second = here_and_there.nodes()
+        held = here_and_there.on(first, hold, home)
+        until = time.time() + 60
+        while not (Path(home) / "held").exists(): assert time.time() < until; time.sleep(.1)
+        leases = []
+        while len(leases) < 9 and (lease := here_and_there.lease()): leases.append(lease)
+        assert [lease.submit(here).result(60) for lease in leases] == [second.id] * 2, "two cores, both of the other node"
+        other = Path(home) / "other"
+        other.mkdir()
+        later = here_and_there.on(second, hold, other)
+        (Path(home) / "go").touch()
+        assert held.result(60) == first.id
+        time.sleep(5)
+        assert not (other / "held").exists(), "it waits for the cores that are leased"
+        for lease in leases: lease.free()
+        (other / "go").touch()
+        assert later.result(60) == second.id
+        print(f"  {len(leases)} cores leased, none of {first}; {second} was taken when they were given back", flush=True)
+
+
 def refusals():
     "What cannot be done is said in one line, and leaves nothing."
     with tempfile.TemporaryDirectory() as home:
@@ -217,5 +253,5 @@ def refusals():
             assert done.returncode == 1 and named in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (home / "out").exists()
 
 
-PARTS = {part.__name__: part for part in (same, several, killed_piece, killed_experiment, lost_node, killed_driver, refusals)}
+PARTS = {part.__name__: part for part in (same, several, apart, killed_piece, killed_experiment, lost_node, killed_driver, refusals)}
 if __name__ == "__main__": run_parts(__file__, PARTS, ENV)

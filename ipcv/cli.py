@@ -18,7 +18,7 @@ from typing import Annotated, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 from .errors import ConfigError
-from .files import check_folder, replacing
+from .files import check_folder, keep_memory, replacing
 
 # %% ../nbs/60_cli.ipynb #cell-5
 def one_line(error:BaseException)->str:
@@ -165,6 +165,7 @@ def evaluate_methods(methods:Methods, model:Model="tiny", split:Split="eval", su
     from ipcv.study.tables import load_questions
     names = dict.fromkeys(["vanilla", *(spell(parse(m)) for m in methods)])
     questions = load_questions(split, limit, suite=suite)
+    if (device or "cpu") == "cpu": keep_memory()
     rows = evaluate(*load(model, device), questions, {m: m for m in names}, out=out, batch_size=batch_size)
     typer.echo(table_text(summarize(rows)))
     for remark in remarks(rows): typer.echo("\n" + remark)

@@ -5,21 +5,20 @@
 # %% auto #0
 __all__ = ['TRIED', 'chosen', 'check_harness', 'manager', 'check_tasks', 'tasks_of', 'in_one_line', 'ask_harness', 'number',
            'number_of', 'score', 'rows_of', 'settings_of', 'shard', 'ended', 'read_shard', 'keep_shard', 'forget',
-           'package_code', 'asked', 'answer_task', 'plain', 'scores_table', 'prompts_of', 'timed_tasks', 'plan']
+           'asked', 'answer_task', 'plain', 'scores_table', 'prompts_of', 'timed_tasks', 'plan']
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
 import json, logging, os, re, time
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 import numpy as np, pandas as pd
 from filelock import FileLock
 from ..errors import ConfigError, IPCVError, ResultsError
 from ..files import replacing, write_json
 from ..integrations.lmms import BENCHMARKS, Benchmark, batch_inputs, chat_class, generation, read_message
-from ..measure.environment import code_digest, version
+from ..measure.environment import package_code, version
 from ..measure.stats import summarize
 from ..methods.base import check_integer
 from ..methods.text import spell
@@ -61,6 +60,7 @@ def check_harness():
     if found.split(".")[:2] != TRIED.split(".")[:2]:
         raise ConfigError(f"lmms-eval is {found}; allowed: {TRIED}, with which this was tried, or a later 0.7")
 
+@lru_cache(1) # it reads some hundred files
 def manager(include=None): # folder with further tasks
     "The harness' list of tasks. Raises `ConfigError`."
     check_harness()
@@ -195,12 +195,6 @@ def forget(folder:Path, tasks:list, limit): # of Benchmark; None for all questio
         if record["task"] in [b.task for b in tasks] and record["limit"] == limit:
             for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
-@lru_cache(1)
-def package_code()->str: # read once: weights and suites are part of it
-    "The digest of this package."
-    return code_digest(str(files("ipcv")))
-
-
 # %% ../../nbs/32_benchmarks.ipynb #asked
 def asked(network, processor, methods:dict, # label -> method string or methods
           tasks:list,                       # of Benchmark
@@ -208,6 +202,7 @@ def asked(network, processor, methods:dict, # label -> method string or methods
           limit=None, batch_size:int=1,
           known=None,                       # from `manager`
           progress=print,                   # called with a line for every method and task
+          share=None,                       # called before with what is not kept, a list of (label, Benchmark)
          )->tuple:                          # rows as of `evaluate`; DataFrame of method, task, number, questions, seconds
     """Let every method answer every task. What another process answers meanwhile is waited for.
 
@@ -223,23 +218,25 @@ def asked(network, processor, methods:dict, # label -> method string or methods
         parts = tasks_of(b, known)
         for part in parts.values(): generation(part.config.generation_kwargs or {}, None)
         settings[b.task] = settings_of(chat, next(iter(parts.values())))
-    rows, numbers, other = [], [], set()
-    for b in tasks:
-        for label, found in parsed.items():
-            file = shard(folder, spell(found), b, limit, settings[b.task])
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(ended(file, "lock")):
-                if (kept := read_shard(file)) is None:
-                    chat.use(found)
-                    kept = answer_task(chat, b, limit, known, folder)
-                    kept[1].update(method=spell(found), **settings[b.task])
-                    keep_shard(file, *kept)
-            table, record = kept
-            other |= {record["code"]} - {package_code()}
-            rows.append(table.assign(method=label))
-            numbers.append(dict(method=label, task=b.column) | {k: record[k] for k in ("number", "questions", "seconds")})
-            how = f"{record['number']:.1f} on {record['questions']} questions, {record['seconds']:.0f} s"
-            progress(f"  {len(numbers)} of {len(parsed) * len(tasks)}: {b.column}, {label}: {how}")
+    def place(label, b): return shard(folder, spell(parsed[label]), b, limit, settings[b.task])
+    todo = {(label, b): place(label, b) for b in tasks for label in parsed}
+    missing = [unit for unit, file in todo.items() if not ended(file, "json").exists()]
+    if share and missing: share(missing)
+    rows, numbers, other, code = [], [], set(), package_code()
+    for (label, b), file in todo.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(ended(file, "lock")):
+            if (kept := read_shard(file)) is None:
+                chat.use(parsed[label])
+                kept = answer_task(chat, b, limit, known, folder)
+                kept[1].update(method=spell(parsed[label]), code=code, **settings[b.task])
+                keep_shard(file, *kept)
+        table, record = kept
+        other |= {record["code"]} - {code}
+        rows.append(table.assign(method=label))
+        numbers.append(dict(method=label, task=b.column) | {k: record[k] for k in ("number", "questions", "seconds")})
+        how = f"{record['number']:.1f} on {record['questions']} questions, {record['seconds']:.0f} s"
+        progress(f"  {len(numbers)} of {len(todo)}: {b.column}, {label}: {how}")
     if other: progress(f"Some answers are of other code of this package ({', '.join(sorted(other))}); --fresh asks again")
     return pd.concat(rows, ignore_index=True), pd.DataFrame(numbers)
 
@@ -250,7 +247,7 @@ def answer_task(chat, b:Benchmark, limit, known, folder:Path)->tuple: # (rows, r
     table = rows_of(b, results["samples"])
     revision = getattr(chat.network.config, "_commit_hash", None)
     return table, dict(task=b.task, limit=limit, number=number_of(b, results), questions=len(table),
-                       seconds=round(time.perf_counter() - start, 2), code=package_code(), revision=revision)
+                       seconds=round(time.perf_counter() - start, 2), revision=revision)
 
 
 # %% ../../nbs/32_benchmarks.ipynb #table

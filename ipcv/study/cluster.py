@@ -10,19 +10,18 @@ __all__ = ['WAITING', 'TRIES', 'node_report', 'check_nodes', 'listed', 'run_on_n
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from ..errors import ConfigError, ResultsError
 from ..integrations.ray import Cluster, cause, check_address, cluster, is_lost, own_address
-from ..measure.environment import code_digest, machine, versions
+from ..measure.environment import code_digest, machine, package_code, version, versions
 from .reproduce import PROGRESS, Job, Progress, configured, declared, folder_name, hardware_of, ships_or_random
 
 # %% ../../nbs/61_cluster.ipynb #alike
 def node_report(token:Path, notebooks:list)->dict: # runs on a node
     "What a node sees."
     v = versions()
-    return {"the package's code": code_digest(str(files("ipcv"))), "torch": v["torch"], "transformers": v["transformers"],
+    return {"the package's code": package_code(), "torch": v["torch"], "transformers": v["transformers"], "lmms-eval": version("lmms-eval"),
             "the folder of results": "seen" if token.exists() else f"no {token.parent}",
             "the experiments": [code_digest(p) if p.exists() else f"no {p}" for p in notebooks]} | dict(machine=machine())
 

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ..errors import ConfigError, ResultsError
 from ..files import check_folder, write_json
 from ..loading import EMBEDDED
-from ..measure.environment import code_digest, machine, versions
+from ..measure.environment import code_digest, machine, package_code, versions
 from ..methods.base import check_integer
 from .benchmarks import check_tasks, chosen as chosen_tasks, forget, manager, plan
 from .page import progress_of, table_text, write_page
@@ -117,7 +117,7 @@ def configuration(path, parameters:dict, hardware=None)->dict: # of a cluster; N
     "What must agree before two runs may share a folder: parameters, code, data, versions, hardware."
     v, m = versions(), machine()
     chosen = {k: x for k, x in parameters.items() if k not in PLACES}
-    code = {"code and data of ipcv": code_digest(str(files("ipcv"))), "code of the notebook": code_digest(path)}
+    code = {"code and data of ipcv": package_code(), "code of the notebook": code_digest(path)}
     return {**chosen, **code, "torch": v["torch"], "transformers": v["transformers"],
             "hardware": hardware or hardware_of(m, m["threads"])}
 

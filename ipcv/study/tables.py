@@ -7,11 +7,12 @@ __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_l
            'loaded', 'taken', 'refusal', 'retained', 'tidy', 'beside', 'paired_differences', 'suites', 'load_questions',
            'whole', 'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered',
            'usual_workers', 'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece',
-           'start_worker', 'helpers', 'Pieces', 'others_wait', 'share_out', 'timed', 'earlier_run', 'keep_run',
-           'measure', 'of_benchmarks', 'cross', 'tuned', 'check_tries', 'one_round', 'found', 'around']
+           'start_worker', 'helpers', 'Pieces', 'unfit', 'others_wait', 'share_out', 'timed', 'earlier_run', 'keep_run',
+           'measure', 'of_benchmarks', 'answer_benchmark', 'paper_over', 'cross', 'tuned', 'check_tries', 'one_round',
+           'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
-import atexit, json, os, signal, time
+import atexit, json, os, platform, signal, time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ from threading import Lock, Thread
 import numpy as np, pandas as pd, torch
 from tqdm import tqdm
 from ..errors import ConfigError, UnsupportedModelError
-from ..files import end_with_parent, replacing, write_text
+from ..files import end_with_parent, keep_memory, replacing, write_text
+from ..measure.environment import package_code
 from ..integrations.ray import Cluster, cause, is_lost
 
 # %% ../../nbs/33_tables.ipynb #cell-5
@@ -105,9 +107,10 @@ def layers_of(model,   # what `load` takes
 # %% ../../nbs/33_tables.ipynb #taken
 @lru_cache(2)
 def loaded(model, device=None): # model and processor, kept by each process for its next table
-    "What `load` gives, loaded once; on a CPU in float32, since few compute well in 16 bits."
+    "What `load` gives, loaded once; on a CPU in float32, since few compute well in 16 bits, and with `keep_memory`."
     from ipcv.loading import load
     on_cpu = torch.device(device or "cpu").type == "cpu"
+    if on_cpu: keep_memory()
     return load(model, device, **(dict(dtype="float32") if on_cpu else {}))
 
 def taken(methods:dict, model, device=None)->dict: # label -> method string or methods; what `load` takes
@@ -250,7 +253,7 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
              device=None,           # where the model goes, None for the CPU
             )->pd.DataFrame:
     "Rows of `evaluate` under the labels of a table; what the folder holds of these questions is not asked again."
-    from ipcv.study.tables import get_ready # by its module: another process does not know a notebook's functions
+    from ipcv.study.tables import answer_piece, get_ready # by their module: another process does not know a notebook's functions
     workers, elsewhere = workers or usual_workers(device), other_nodes()
     # helpers import while this process does
     ready = [helpers(workers - 1).submit(get_ready, model, device) for _ in range(workers - 1)]
@@ -264,7 +267,7 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
     with spent("answers"):
         if workers > 1 or elsewhere:
             work = pieces(by_text, folder, *in_rounds(suite, batch_size))
-            share_out(work, (model, device, questions, job), workers, elsewhere)
+            share_out(answer_piece, work, (model, device, questions, job), workers, elsewhere)
         rows = evaluate(network, processor, suite, by_text, **job, progress=workers == 1 and not elsewhere)
         for helper in ready: helper.result() # whatever is timed next has the machine to itself
     parts = [rows[rows.method == spell(m)].assign(method=name) for name, m in methods.items()]
@@ -301,8 +304,8 @@ def pieces(methods:dict, # text -> methods
     from ipcv.study.evaluate import part
     found = []
     for number, batches in enumerate(rounds):
-        there = lambda text: all(part(folder, text, start).exists() for start, _ in batches)
-        missing = {text: m for text, m in methods.items() if not there(text)}
+        done = lambda text: all(part(folder, text, start).exists() for start, _ in batches)
+        missing = {text: m for text, m in methods.items() if not done(text)}
         found += [(some, (number, len(rounds))) for some in portions(missing, most)]
     return found
 
@@ -356,7 +359,8 @@ def helpers(n:int): # a ProcessPoolExecutor
 # %% ../../nbs/33_tables.ipynb #share-out
 class Pieces:
     "What is left to do, taken from both ends by this process and by others, with a progress bar."
-    def __init__(self, work:list):
+    def __init__(self, answer, work:list, how:tuple): # see `share_out`
+        self.answer, self.how = answer, how
         self.queue, self.failures, self.done, self.lock = deque(work), [], 0, Lock()
         self.bar = tqdm(total=len(work), desc="answers, in pieces", mininterval=5)
 
@@ -368,53 +372,65 @@ class Pieces:
             file = os.environ.get("IPCV_PROGRESS")
             if file: write_text(file, f"{self.done} of {self.bar.total} pieces of answers")
 
-    def follow(self, submit, how:tuple, wanted=lambda: False):
+    def follow(self, submit, wanted=lambda: False):
         "Hand pieces to a process until it is wanted elsewhere; a piece that is lost with its process is left to others."
-        from ipcv.study.tables import answer_piece # by its module, as above
         while self.queue and not self.failures and not wanted():
             try: piece = self.queue.popleft()
             except IndexError: break
             try:
-                submit(answer_piece, *how, *piece).result()
+                submit(self.answer, *self.how, *piece).result()
                 self.advance()
             except Exception as e:
                 if is_lost(e): self.queue.append(piece)
                 else: self.failures.append(cause(e))
                 break
 
-    def follow_lease(self, lease, how:tuple, wanted):
+    def follow_lease(self, lease, wanted):
         "The same on a core of another node, which is given back."
-        try: self.follow(lease.submit, how, wanted)
+        from ipcv.study.tables import unfit # by its module, as above
+        try:
+            if why := lease.submit(unfit, self.how[-1]["out"], package_code()).result(): self.failures.append(ConfigError(why))
+            self.follow(lease.submit, wanted)
+        except Exception as e:
+            if not is_lost(e): self.failures.append(cause(e))
         finally: lease.free()
+
+def unfit(folder:str, code:str)->str: # runs on another node; a folder and `package_code` of this one
+    "Why a node cannot answer into a folder, \"\" where it can."
+    name = f"node {platform.node()}"
+    if package_code() != code: return f"{name} has another package (code {package_code()}, here {code}); allowed: the same on all"
+    if not Path(folder).is_dir(): return f"{name} doesn't see {folder}; allowed: a folder of results that all nodes see (--out)"
+    return ""
 
 def others_wait()->bool:
     "Does another experiment wait for a node? See `cluster.spread`."
     file = os.environ.get("IPCV_WAITING")
     return bool(file) and Path(file).exists()
 
-def share_out(work:list,      # from `pieces`
-              how:tuple,      # first arguments of `answer_piece`
+def share_out(answer,         # function of a module: `answer_piece` or `answer_benchmark`
+              work:list,      # its last arguments, a tuple for each piece
+              how:tuple,      # its first ones: model, device, ..., a dictionary with the folder `out`
               workers:int,    # processes here, this one among them
               elsewhere=None, # a Cluster, whose free cores help
              ):
     "Let this process and its helpers take piece after piece. Raises what a piece raises."
-    from ipcv.study.tables import answer_piece # by its module, as above
     if not work: return
-    pieces, threads, gpus = Pieces(work), [], int(str(how[1]).startswith("cuda"))
+    Path(how[-1]["out"]).mkdir(parents=True, exist_ok=True)
+    pieces, threads, gpus = Pieces(answer, work, how), [], int(str(how[1]).startswith("cuda"))
     def start(target, *args):
         threads.append(Thread(target=target, args=args, daemon=True))
         threads[-1].start()
-    for _ in range(min(workers, len(work)) - 1): start(pieces.follow, helpers(workers - 1).submit, how)
+    for _ in range(min(workers, len(work)) - 1): start(pieces.follow, helpers(workers - 1).submit)
     try:
         while not pieces.failures:
             while elsewhere and len(pieces.queue) > 1 and not others_wait() and (lease := elsewhere.lease(gpus)):
-                start(pieces.follow_lease, lease, how, others_wait)
+                start(pieces.follow_lease, lease, others_wait)
             try: piece = pieces.queue.pop()
             except IndexError:
                 for thread in threads: thread.join()
                 if not pieces.queue: break # else a piece was lost
                 continue
-            answer_piece(*how, *piece)
+            answer(*how, *piece)
             pieces.advance()
     except BaseException:
         pieces.queue.clear()
@@ -487,7 +503,7 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     kept = {k: retained(v) for k, v in parsed.items()}
     if tasks:
         which = dict(tasks=tasks, paper=paper, limit=limit, include=include)
-        rows, scores, times = of_benchmarks(model, methods, which, home, batch_size, n, repeats, device, seed)
+        rows, scores, times, paper = of_benchmarks(model, methods, which, home, batch_size, n, repeats, device, seed, workers)
     else:
         questions = dict(split=split, limit=limit, families=families, suite=suite)
         rows = answered(model, questions, parsed, home, batch_size, workers, device)
@@ -503,20 +519,43 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
 def of_benchmarks(model, methods:dict,
                   which:dict,      # tasks, the reported table, limit, include: as in `measure`
                   home:Path,       # answers are kept there
-                  batch_size, n, repeats, device, seed)->tuple:
-    "Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, times of its first task."
+                  batch_size, n, repeats, device, seed, workers)->tuple:
+    """Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, times of its first task,
+    the reported table over the same tasks."""
     from ipcv.study.benchmarks import asked, chosen, manager, plain, scores_table, timed_tasks
+    from ipcv.study.tables import answer_benchmark # by its module, as above
     limit = which["limit"]
     tasks, known = chosen(which["tasks"], which["paper"], limit), manager(which["include"])
+    workers, elsewhere = workers or (usual_workers(device) if str(device).startswith("cuda") else 1), other_nodes()
+    job = dict(out=str(home.absolute()), limit=limit, batch_size=batch_size, include=which["include"], methods=methods)
+    def share(missing:list):
+        if workers > 1 or elsewhere: share_out(answer_benchmark, missing, (model, device, job), workers, elsewhere)
     network, processor = loaded(model, device)
-    with spent("answers"): rows, numbers = asked(network, processor, methods, tasks, home, limit, batch_size, known)
+    with spent("answers"):
+        rows, numbers = asked(network, processor, methods, tasks, home, limit, batch_size, known, share=share)
     with spent("times"): times = timed_tasks(network, processor, tasks[0], methods, n, batch_size, repeats, known)
     compared = plain(rows, numbers, tasks)
     print(f"times are of prompts of {tasks[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, "
           "whose number is the mean of its questions' scores")
     if limit: print(f"the first {limit} questions of each benchmark, no sample of it")
     rows = rows[rows.family.isin(compared)]
-    return rows, scores_table(rows, numbers, seed), times
+    return rows, scores_table(rows, numbers, seed), times, paper_over(which["paper"], [b.column for b in tasks])
+
+def answer_benchmark(model, device, job:dict, label:str, task): # from `of_benchmarks`; a Benchmark
+    "Answer a benchmark under one method, into the folder of `job`."
+    from ipcv.study.benchmarks import asked, manager
+    methods, quiet = {label: job["methods"][label]}, lambda line: None
+    asked(*loaded(model, own_device(device)), methods, [task], job["out"], job["limit"], job["batch_size"],
+          manager(job["include"]), progress=quiet)
+
+def paper_over(paper, columns:list): # a reported table or None
+    "The table with the average over these columns; as printed where they are all that it has, none where it lacks one."
+    from ipcv.integrations.lmms import BENCHMARKS
+    if paper is None: return None
+    if set(columns) - set(paper): return paper.drop(columns="avg_acc_pct", errors="ignore")
+    if set(columns) == {b.column for b in BENCHMARKS if b.column in paper}: return paper
+    vanilla = paper[paper.method.str.startswith("Vanilla")]
+    return paper.assign(avg_acc_pct=(100 * paper[columns] / vanilla[columns].iloc[0]).mean(axis=1).round(1))
 
 
 # %% ../../nbs/33_tables.ipynb #cross
