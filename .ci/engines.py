@@ -9,9 +9,10 @@ import re, tempfile, zipfile
 from pathlib import Path
 
 from parts import ROOT, make_once, packages_of
+from ray_env import RAY
 
 VLLM, TORCH, TORCHVISION = "0.32.0", "2.13.0", "0.28.0"
-HARNESS = ("lmms-eval==0.7.3", "filelock<4")  # filelock 4 has no module that its cache imports
+HARNESS = ("lmms-eval==0.7.3", f"ray=={RAY}", "filelock<4")  # filelock 4 has no module that its cache imports
 LEFT_OUT = {"torch", "torchaudio", "torchvision", "torchcodec"}
 NAMES = '''import torch
 library = torch.library.Library("torchvision", "DEF")

@@ -65,10 +65,10 @@ def expected(model, processor, text):
     return evaluate(model, processor, rows, {"m": parse(text)}, batch_size=8).set_index("id").loc[rows["id"]]
 
 
-def harness(folder, model, args, *more, task="ipcv_scenes"):
+def harness(folder, model, args, *more, task="ipcv_scenes", launch=()):
     "One run of the harness' own command: its results, and the samples in order."
     out = folder / "out"
-    command = [sys.executable, "-m", "lmms_eval", "--model", model, "--model_args", args, "--tasks", task, "--include_path", str(folder), "--log_samples", "--output_path", str(out), *more]
+    command = [sys.executable, *launch, "-m", "lmms_eval", "--model", model, "--model_args", args, "--tasks", task, "--include_path", str(folder), "--log_samples", "--output_path", str(out), *more]
     done = subprocess.run(command, env=os.environ | ENGINE, capture_output=True, text=True)
     found = sorted(out.rglob("*_results.json"))
     if not found: raise RuntimeError((done.stdout + done.stderr)[-3000:])
@@ -95,6 +95,37 @@ def accuracy():
                 if text != "vanilla":
                     counts = [line["token_counts"][0] for line in lines]
                     assert [c["vision_kept"] for c in counts] == want.tokens_kept.tolist() and [c["vision_in"] for c in counts] == want.tokens_in.tolist()
+
+
+def processes():
+    "Two processes of `accelerate launch`: every question once, as many right as by `evaluate`."
+    from ipcv import load
+    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        write_task(folder)
+        want = expected(*load("tiny"), METHOD)
+        results, lines = harness(folder, "ipcv", f"pretrained={tiny_folder()},methods={METHOD.replace(',', ';')},dtype=float32", "--batch_size", "8", launch=launch)
+        right = [line["accuracy"] for line in lines]
+        print(f"  {len(lines)} answers, {sum(right):.0f} right, by evaluate {want.correct.sum()} of {len(want)}; the harness says {results['accuracy,none']:.4f}", flush=True)
+        assert [line["doc_id"] for line in lines] == list(range(len(want))) and [bool(r) for r in right] == want.correct.tolist()
+        assert abs(results["accuracy,none"] - want.correct.mean()) < 1e-6
+
+
+def cluster():
+    "`ipcv reproduce table6 --tasks` on three nodes of a cluster: each (method, benchmark) is answered once, by several processes; the same numbers as without."
+    from test_ray import nodes
+    how = ("--tasks", "ipcv_scenes", "--limit", "12")
+    with tempfile.TemporaryDirectory() as folder, nodes() as (found, _):
+        folder = Path(folder)
+        write_task(folder)
+        _, want = reproduce(folder / "alone", folder, tiny_folder(), *how)
+        done, table = reproduce(folder / "three", folder, tiny_folder(), *how, "--ray", found.address)
+        if table is None: raise RuntimeError(done.stdout[-1500:] + done.stderr[-1500:])
+        records = [json.loads(p.read_text()) for p in (folder / "three").glob("benchmarks/*/*/*.json")]
+        by = {r["by"] for r in records}
+        print(f"  {len(records)} units by {len(by)} processes; {table.ipcv_scenes.round(1).tolist()}", flush=True)
+        assert table.ipcv_scenes.tolist() == want.ipcv_scenes.tolist() and len(records) == len(table) and len(by) > 1
 
 
 def engine():
@@ -199,5 +230,5 @@ def families():
             assert len(table) > 4 and {r["questions"] for r in kept} == {4}
 
 
-PARTS = {part.__name__: part for part in (accuracy, tables, families, engine, refusals)}
+PARTS = {part.__name__: part for part in (accuracy, processes, tables, families, cluster, engine, refusals)}
 if __name__ == "__main__": run_parts(__file__, PARTS, ENGINE)

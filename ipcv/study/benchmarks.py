@@ -8,7 +8,7 @@ __all__ = ['TRIED', 'chosen', 'check_harness', 'manager', 'check_tasks', 'tasks_
            'asked', 'answer_task', 'plain', 'scores_table', 'prompts_of', 'timed_tasks', 'plan']
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
-import json, logging, os, re, time
+import json, logging, os, platform, re, time
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
@@ -247,7 +247,7 @@ def answer_task(chat, b:Benchmark, limit, known, folder:Path)->tuple: # (rows, r
     table = rows_of(b, results["samples"])
     revision = getattr(chat.network.config, "_commit_hash", None)
     return table, dict(task=b.task, limit=limit, number=number_of(b, results), questions=len(table),
-                       seconds=round(time.perf_counter() - start, 2), revision=revision)
+                       seconds=round(time.perf_counter() - start, 2), revision=revision, by=f"{platform.node()}, process {os.getpid()}")
 
 
 # %% ../../nbs/32_benchmarks.ipynb #table
