@@ -33,7 +33,7 @@ class Benchmark:
     metrics:tuple # added up
     scale:float = 100. # from the harness' number to the paper's
     needs:str = "" # beside its data
-    needs_all:bool = False # of its questions: of a part the number would be another one
+    needs_all:bool = False # its number is a sum over all questions or a share of them all, so no limit
     questions:int = None # about, in all its parts, for the dry run; not checked against the data here
     parts:int = 1 # tasks of which it consists; a limit holds for each
     image:str = None # column that says which picture a question is about
@@ -42,7 +42,7 @@ JUDGE = "answers that name no option are counted as wrong, no outside judge"
 BENCHMARKS = (
     Benchmark("GQA", "gqa", "testdev_balanced", ("exact_match",), questions=12578, image="imageId"),
     Benchmark("MMB", "mmbench_en_dev_static", "dev", ("gpt_eval_score",), 1., JUDGE, questions=4329),
-    Benchmark("MMB-CN", "mmbench_cn_dev", "dev", ("gpt_eval_score",), 1., "a judge (OPENAI_API_KEY) for answers that name no option; 45 s each without one", questions=4329),
+    Benchmark("MMB-CN", "mmbench_cn_dev", "dev", ("gpt_eval_score",), 1., "a judge (OPENAI_API_KEY) for answers that name no option; without it each of them takes 45 s of retries", questions=4329),
     Benchmark("MME", "mme", "test", ("mme_perception_score", "mme_cognition_score"), 1., needs_all=True, questions=2374, image="question_id"),
     Benchmark("POPE", "pope", "test", ("pope_accuracy",), questions=9000, image="image_source"),
     Benchmark("SEED", "seedbench", "test", ("seed_image",), questions=17990, image="data_id"),

@@ -204,7 +204,7 @@ def asked(network, processor, methods:dict, # label -> method string or methods
           progress=print,                   # called with a line for every method and task
           share=None,                       # called before with what is not kept, a list of (label, Benchmark)
          )->tuple:                          # rows as of `evaluate`; DataFrame of method, task, number, questions, seconds
-    """Let every method answer every task. What another process answers meanwhile is waited for.
+    """Let every method answer every task. A unit that another process is answering is waited for.
 
     Raises `ConfigError` before any question is asked, `ResultsError`."""
     check_integer("batch_size", batch_size, 1)
@@ -212,7 +212,7 @@ def asked(network, processor, methods:dict, # label -> method string or methods
     check_tasks(tasks, known)
     folder = Path(folder).absolute() / fingerprint_of(network)
     chat = chat_class()(loaded=(network, processor), batch_size=batch_size, device=str(network.device))
-    for found in parsed.values(): chat.use(found) # what cannot run is told before
+    for found in parsed.values(): chat.use(found) # refuses what cannot run
     settings = {}
     for b in tasks:
         parts = tasks_of(b, known)
