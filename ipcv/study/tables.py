@@ -522,7 +522,7 @@ def of_benchmarks(model, methods:dict,
                   batch_size, n, repeats, device, seed, workers)->tuple:
     """Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, times of its first task,
     the reported table over the same tasks."""
-    from ipcv.study.benchmarks import asked, chosen, manager, plain, scores_table, timed_tasks
+    from ipcv.study.benchmarks import ask_benchmarks, chosen, manager, means_of_questions, scores_table, timed_tasks
     from ipcv.study.tables import answer_benchmark # by its module, as above
     limit = which["limit"]
     tasks, known = chosen(which["tasks"], which["paper"], limit), manager(which["include"])
@@ -532,9 +532,9 @@ def of_benchmarks(model, methods:dict,
         if workers > 1 or elsewhere: share_out(answer_benchmark, missing, (model, device, job), workers, elsewhere)
     network, processor = loaded(model, device)
     with spent("answers"):
-        rows, numbers = asked(network, processor, methods, tasks, home, limit, batch_size, known, share=share)
+        rows, numbers = ask_benchmarks(network, processor, methods, tasks, home, limit, batch_size, known, share=share)
     with spent("times"): times = timed_tasks(network, processor, tasks[0], methods, n, batch_size, repeats, known)
-    compared = plain(rows, numbers, tasks)
+    compared = means_of_questions(rows, numbers, tasks)
     print(f"times are of prompts of {tasks[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, "
           "whose number is the mean of its questions' scores")
     if limit: print(f"the first {limit} questions of each benchmark, no sample of it")
@@ -543,10 +543,10 @@ def of_benchmarks(model, methods:dict,
 
 def answer_benchmark(model, device, job:dict, label:str, task): # from `of_benchmarks`; a Benchmark
     "Answer a benchmark under one method, into the folder of `job`."
-    from ipcv.study.benchmarks import asked, manager
+    from ipcv.study.benchmarks import ask_benchmarks, manager
     methods, quiet = {label: job["methods"][label]}, lambda line: None
-    asked(*loaded(model, own_device(device)), methods, [task], job["out"], job["limit"], job["batch_size"],
-          manager(job["include"]), progress=quiet)
+    ask_benchmarks(*loaded(model, own_device(device)), methods, [task], job["out"], job["limit"], job["batch_size"],
+                   manager(job["include"]), progress=quiet)
 
 def paper_over(paper, columns:list): # a reported table or None
     "The table with the average over these columns; as printed where they are all that it has, none where it lacks one."
