@@ -211,7 +211,8 @@ def tables():
         for file in (victim, victim.with_suffix(".json")): file.unlink()
         done, again = reproduce(out, folder, tiny_folder(), *how)
         late = {p: p.stat().st_mtime_ns for p in shards}
-        assert done.returncode == 0 and [p for p in shards if late[p] != shards[p]] == [victim], "only the lost one is asked again"
+        assert done.returncode == 0, done.stderr[-1500:]
+        assert [p for p in shards if late[p] != shards[p]] == [victim], "only the lost one is asked again"
         assert again.ipcv_scenes.tolist() == table.ipcv_scenes.tolist()
 
 
