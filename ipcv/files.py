@@ -10,6 +10,7 @@ __all__ = ['M_TRIM_THRESHOLD', 'M_TOP_PAD', 'M_MMAP_MAX', 'replacing', 'write_te
 import base64, ctypes, io, json, os, time
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
 from uuid import uuid4
 from .errors import bad_field
@@ -37,9 +38,12 @@ def write_json(path, value):
 
 # %% ../nbs/00_files.ipynb #check-folder
 def check_folder(field:str, path):
-    "Raise `ConfigError` where results cannot go into `path`, since it is a file."
-    if path and Path(path).exists() and not Path(path).is_dir():
-        raise bad_field(field, str(path), "a folder, or one that can be made")
+    "Raise `ConfigError` where results cannot go into `path`: a file, or a folder that cannot be written."
+    if not path: return
+    nearest = next(p for p in (Path(path), *Path(path).absolute().parents) if p.exists())
+    if not nearest.is_dir(): raise bad_field(field, str(path), "a folder, or one that can be made")
+    try: TemporaryFile(dir=nearest).close()
+    except OSError as e: raise bad_field(field, str(path), f"a folder that can be written; {nearest} cannot: {e.strerror}") from None
 
 # %% ../nbs/00_files.ipynb #as-file
 def as_file(source):

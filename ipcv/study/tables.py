@@ -549,10 +549,10 @@ def answer_benchmark(model, device, job:dict, label:str, task): # from `of_bench
                    manager(job["include"]), progress=quiet)
 
 def paper_over(paper, columns:list): # a reported table or None
-    "The table with the average over these columns; as printed where they are all that it has, none where it lacks one."
+    "The table with the average over these columns; as printed where they are all that it has, NaN where it lacks one."
     from ipcv.integrations.lmms import BENCHMARKS
     if paper is None: return None
-    if set(columns) - set(paper): return paper.drop(columns="avg_acc_pct", errors="ignore")
+    if set(columns) - set(paper): return paper.assign(avg_acc_pct=np.nan)
     if set(columns) == {b.column for b in BENCHMARKS if b.column in paper}: return paper
     vanilla = paper[paper.method.str.startswith("Vanilla")]
     return paper.assign(avg_acc_pct=(100 * paper[columns] / vanilla[columns].iloc[0]).mean(axis=1).round(1))
