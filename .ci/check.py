@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds a test may take
 THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 ENV = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-       "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1",
-       "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"}  # as `files.keep_memory`
+       "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 RUN_ONE = """
 import sys
 from pathlib import Path
 from nbdev.config import get_config
 from nbdev.test import test_nb
+from ipcv.files import keep_memory
+keep_memory()
 ok, _ = test_nb(Path(sys.argv[1]), skip_flags=get_config().tst_flags.split(), basepath=get_config().config_path)
 sys.exit(not ok)
 """

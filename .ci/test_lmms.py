@@ -78,6 +78,11 @@ def harness(folder, model, args, *more, task="ipcv_scenes", launch=()):
     return results, sorted(lines, key=lambda line: line["doc_id"])
 
 
+def model_args(text):
+    "`--model_args` of `--model ipcv` for a method."
+    return f"pretrained={tiny_folder()},methods={text.replace(',', ';')},dtype=float32"
+
+
 def accuracy():
     "As many right as by `evaluate`, question for question, one at a time and in batches; what each sample says it kept."
     from ipcv import load
@@ -88,7 +93,7 @@ def accuracy():
         for text in ("vanilla", METHOD, METHOD + "+dart:retain=0.35,layer=1"):
             want = expected(model, processor, text)
             for batch in (1, 8):
-                results, lines = harness(folder, "ipcv", f"pretrained={tiny_folder()},methods={text.replace(',', ';')},dtype=float32", "--batch_size", str(batch))
+                results, lines = harness(folder, "ipcv", model_args(text), "--batch_size", str(batch))
                 right = [line["accuracy"] for line in lines]
                 print(f"  {text}, batch {batch}: {sum(right):.0f} of {len(right)} right, by evaluate {want.correct.sum()}; {lines[0].get('token_counts')}", flush=True)
                 assert [bool(r) for r in right] == want.correct.tolist()
@@ -105,7 +110,7 @@ def processes():
         folder = Path(folder)
         write_task(folder)
         want = expected(*load("tiny"), METHOD)
-        results, lines = harness(folder, "ipcv", f"pretrained={tiny_folder()},methods={METHOD.replace(',', ';')},dtype=float32", "--batch_size", "8", launch=launch)
+        results, lines = harness(folder, "ipcv", model_args(METHOD), "--batch_size", "8", launch=launch)
         right = [line["accuracy"] for line in lines]
         print(f"  {len(lines)} answers, {sum(right):.0f} right, by evaluate {want.correct.sum()} of {len(want)}; the harness says {results['accuracy,none']:.4f}", flush=True)
         assert [line["doc_id"] for line in lines] == list(range(len(want))) and [bool(r) for r in right] == want.correct.tolist()

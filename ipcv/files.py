@@ -67,7 +67,7 @@ def end_with_parent(
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4 # of glibc's malloc.h
 
 def keep_memory()->bool: # False where the C library isn't glibc
-    "Let this process keep freed memory for what it allocates next. Its peak of memory stays about as it was."
+    "Let this process keep freed memory for what it allocates next."
     try: mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError): return False
     return all(mallopt(*option) for option in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**28)))

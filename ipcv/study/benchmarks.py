@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['TRIED', 'chosen', 'check_harness', 'manager', 'check_tasks', 'tasks_of', 'in_one_line', 'ask_harness', 'metric',
            'benchmark_score', 'question_score', 'rows_of', 'settings_of', 'answers_path', 'ended', 'read_answers',
-           'keep_answers', 'forget', 'ask_benchmarks', 'answer_task', 'means_of_questions', 'scores_table',
-           'prompts_of', 'timed_tasks', 'plan']
+           'keep_answers', 'Unit', 'forget', 'chat_of', 'answers_of', 'ask_unit', 'units_of', 'ask_benchmarks',
+           'means_of_questions', 'scores_table', 'prompts_of', 'timed_tasks', 'plan']
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
 import json, logging, os, platform, re, time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -189,6 +190,20 @@ def keep_answers(file:Path, rows:pd.DataFrame, record:dict):
     with replacing(ended(file, "parquet")) as temporary: rows.to_parquet(temporary)
     write_json(ended(file, "json"), record)
 
+@dataclass(frozen=True)
+class Unit:
+    "The answers of one method to one benchmark: what is asked, and where it is kept."
+    label:str # of the method in the table
+    methods:tuple # from `parse`
+    benchmark:Benchmark
+    limit:int|None # questions, None for all
+    settings:dict # from `settings_of`
+    folder:Path # of the model's answers
+    @property
+    def file(self)->Path: return answers_path(self.folder, spell(self.methods), self.benchmark, self.limit, self.settings)
+    @property
+    def kept(self)->bool: return ended(self.file, "json").exists()
+
 def forget(folder:Path, tasks:list, limit): # of Benchmark; None for all questions
     "Delete a model's answers to these tasks with this limit."
     for file in Path(folder).glob("*/*.json"):
@@ -197,59 +212,72 @@ def forget(folder:Path, tasks:list, limit): # of Benchmark; None for all questio
             for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
 # %% ../../nbs/32_benchmarks.ipynb #asked
+def chat_of(network, processor, batch_size:int): # for `answers_of`
+    "A loaded model as one of the harness."
+    return chat_class()(loaded=(network, processor), batch_size=batch_size, device=str(network.device))
+
+def answers_of(chat, unit:Unit, known)->tuple: # from `chat_of`; from `manager`; (rows, record)
+    "What is kept of a unit; what isn't is asked now. A unit that another process is answering is waited for."
+    unit.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(ended(unit.file, "lock")):
+        if (kept := read_answers(unit.file)) is None:
+            kept = ask_unit(chat, unit, known)
+            keep_answers(unit.file, *kept)
+    return kept
+
+def ask_unit(chat, unit:Unit, known)->tuple: # as `answers_of`
+    "Let the harness ask."
+    start, b = time.perf_counter(), unit.benchmark
+    chat.use(unit.methods)
+    written = unit.folder / "written" / unit.file.name # of its own: others answer beside it
+    results = ask_harness(chat, b.task, unit.limit, known, written)
+    table, revision = rows_of(b, results["samples"]), getattr(chat.network.config, "_commit_hash", None)
+    found = dict(number=benchmark_score(b, results), questions=len(table), seconds=round(time.perf_counter() - start, 2))
+    by = f"{platform.node()}, process {os.getpid()}"
+    of = dict(task=b.task, limit=unit.limit, method=spell(unit.methods), code=package_code(), revision=revision, by=by)
+    return table, of | found | unit.settings
+
+def units_of(chat, methods:dict, tasks:list, folder:Path, limit, known)->list: # label -> methods; of Benchmark
+    "What a table asks, task by task. Raises `ConfigError` for what a task asks of a generation and cannot be done."
+    units = []
+    for b in tasks:
+        parts = list(tasks_of(b, known).values())
+        for part in parts: generation(part.config.generation_kwargs or {}, None)
+        settings = settings_of(chat, parts[0])
+        units += [Unit(label, found, b, limit, settings, folder) for label, found in methods.items()]
+    return units
+
 def ask_benchmarks(network, processor,
                    methods:dict,   # label -> method string or methods
                    tasks:list,     # of Benchmark
                    folder,         # answers are kept there
                    limit=None, batch_size:int=1,
                    known=None,     # from `manager`
-                   progress=print, # called with a line for every method and task
-                   share=None,     # called first with what is not kept, a list of (label, Benchmark)
+                   progress=print, # called with a line for every unit
+                   share=None,     # called first with the units that are not kept
                   )->tuple:        # rows as of `evaluate`; DataFrame of method, task, number, questions, seconds
-    """Let every method answer every task. A unit that another process is answering is waited for.
+    """Let every method answer every task.
 
     Raises `ConfigError` before any question is asked, `ResultsError`."""
     check_integer("batch_size", batch_size, 1)
     parsed, known = named_methods(methods), known or manager()
     check_tasks(tasks, known)
-    folder = Path(folder).absolute() / fingerprint_of(network)
-    chat = chat_class()(loaded=(network, processor), batch_size=batch_size, device=str(network.device))
+    chat = chat_of(network, processor, batch_size)
     for found in parsed.values(): chat.use(found) # refuses what cannot run
-    settings = {}
-    for b in tasks:
-        parts = tasks_of(b, known)
-        for part in parts.values(): generation(part.config.generation_kwargs or {}, None)
-        settings[b.task] = settings_of(chat, next(iter(parts.values())))
-    def place(label, b): return answers_path(folder, spell(parsed[label]), b, limit, settings[b.task])
-    todo = {(label, b): place(label, b) for b in tasks for label in parsed}
-    missing = [unit for unit, file in todo.items() if not ended(file, "json").exists()]
+    units = units_of(chat, parsed, tasks, Path(folder).absolute() / fingerprint_of(network), limit, known)
+    missing = [unit for unit in units if not unit.kept]
     if share and missing: share(missing)
-    rows, numbers, other, code = [], [], set(), package_code()
-    for (label, b), file in todo.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(ended(file, "lock")):
-            if (kept := read_answers(file)) is None:
-                chat.use(parsed[label])
-                kept = answer_task(chat, b, limit, known, folder)
-                kept[1].update(method=spell(parsed[label]), code=code, **settings[b.task])
-                keep_answers(file, *kept)
-        table, record = kept
-        other |= {record["code"]} - {code}
-        rows.append(table.assign(method=label))
-        numbers.append(dict(method=label, task=b.column) | {k: record[k] for k in ("number", "questions", "seconds")})
+    rows, numbers, codes = [], [], set()
+    for unit in units:
+        table, record = answers_of(chat, unit, known)
+        codes.add(record["code"])
+        rows.append(table.assign(method=unit.label))
+        numbers.append(dict(method=unit.label, task=unit.benchmark.column) | {k: record[k] for k in ("number", "questions", "seconds")})
         how = f"{record['number']:.1f} on {record['questions']} questions, {record['seconds']:.0f} s"
-        progress(f"  {len(numbers)} of {len(todo)}: {b.column}, {label}: {how}")
+        progress(f"  {len(numbers)} of {len(units)}: {unit.benchmark.column}, {unit.label}: {how}")
+    other = codes - {package_code()}
     if other: progress(f"Some answers are of other code of this package ({', '.join(sorted(other))}); --fresh asks again")
     return pd.concat(rows, ignore_index=True), pd.DataFrame(numbers)
-
-def answer_task(chat, b:Benchmark, limit, known, folder:Path)->tuple: # (rows, record)
-    "Answers of one method to one task, and what they are of."
-    start = time.perf_counter()
-    results = ask_harness(chat, b.task, limit, known, folder / "written")
-    table = rows_of(b, results["samples"])
-    revision = getattr(chat.network.config, "_commit_hash", None)
-    return table, dict(task=b.task, limit=limit, number=benchmark_score(b, results), questions=len(table),
-                       seconds=round(time.perf_counter() - start, 2), revision=revision, by=f"{platform.node()}, process {os.getpid()}")
 
 
 # %% ../../nbs/32_benchmarks.ipynb #table

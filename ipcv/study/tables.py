@@ -385,11 +385,11 @@ class Pieces:
                 else: self.failures.append(cause(e))
                 break
 
-    def follow_lease(self, lease, wanted):
+    def follow_lease(self, lease, code:str, wanted): # `package_code` of this process
         "The same on a core of another node, which is given back."
         from ipcv.study.tables import unfit # by its module, as above
         try:
-            if why := lease.submit(unfit, self.how[-1]["out"], package_code()).result(): self.failures.append(ConfigError(why))
+            if why := lease.submit(unfit, self.how[-1]["out"], code).result(): self.failures.append(ConfigError(why))
             self.follow(lease.submit, wanted)
         except Exception as e:
             if not is_lost(e): self.failures.append(cause(e))
@@ -398,7 +398,7 @@ class Pieces:
 def unfit(folder:str, code:str)->str: # runs on another node; a folder and `package_code` of this one
     "Why a node cannot answer into a folder, \"\" where it can."
     name = f"node {platform.node()}"
-    if package_code() != code: return f"{name} has another package (code {package_code()}, here {code}); allowed: the same on all"
+    if (own := package_code()) != code: return f"{name} has another package (code {own}, here {code}); allowed: the same on all"
     if not Path(folder).is_dir(): return f"{name} doesn't see {folder}; allowed: a folder of results that all nodes see (--out)"
     return ""
 
@@ -417,6 +417,7 @@ def share_out(answer,         # function of a module: `answer_piece` or `answer_
     if not work: return
     Path(how[-1]["out"]).mkdir(parents=True, exist_ok=True)
     pieces, threads, gpus = Pieces(answer, work, how), [], int(str(how[1]).startswith("cuda"))
+    code = package_code() if elsewhere else ""
     def start(target, *args):
         threads.append(Thread(target=target, args=args, daemon=True))
         threads[-1].start()
@@ -424,7 +425,7 @@ def share_out(answer,         # function of a module: `answer_piece` or `answer_
     try:
         while not pieces.failures:
             while elsewhere and len(pieces.queue) > 1 and not others_wait() and (lease := elsewhere.lease(gpus)):
-                start(pieces.follow_lease, lease, others_wait)
+                start(pieces.follow_lease, lease, code, others_wait)
             try: piece = pieces.queue.pop()
             except IndexError:
                 for thread in threads: thread.join()
@@ -527,9 +528,10 @@ def of_benchmarks(model, methods:dict,
     limit = which["limit"]
     tasks, known = chosen(which["tasks"], which["paper"], limit), manager(which["include"])
     workers, elsewhere = workers or (usual_workers(device) if str(device).startswith("cuda") else 1), other_nodes()
-    job = dict(out=str(home.absolute()), limit=limit, batch_size=batch_size, include=which["include"], methods=methods)
-    def share(missing:list):
-        if workers > 1 or elsewhere: share_out(answer_benchmark, missing, (model, device, job), workers, elsewhere)
+    job = dict(out=str(home.absolute()), batch_size=batch_size, include=which["include"])
+    def share(units:list):
+        if workers > 1 or elsewhere:
+            share_out(answer_benchmark, [(unit,) for unit in units], (model, device, job), workers, elsewhere)
     network, processor = loaded(model, device)
     with spent("answers"):
         rows, numbers = ask_benchmarks(network, processor, methods, tasks, home, limit, batch_size, known, share=share)
@@ -541,12 +543,10 @@ def of_benchmarks(model, methods:dict,
     rows = rows[rows.family.isin(compared)]
     return rows, scores_table(rows, numbers, seed), times, paper_over(which["paper"], [b.column for b in tasks])
 
-def answer_benchmark(model, device, job:dict, label:str, task): # from `of_benchmarks`; a Benchmark
-    "Answer a benchmark under one method, into the folder of `job`."
-    from ipcv.study.benchmarks import ask_benchmarks, manager
-    methods, quiet = {label: job["methods"][label]}, lambda line: None
-    ask_benchmarks(*loaded(model, own_device(device)), methods, [task], job["out"], job["limit"], job["batch_size"],
-                   manager(job["include"]), progress=quiet)
+def answer_benchmark(model, device, job:dict, unit): # from `of_benchmarks`; a `benchmarks.Unit`
+    "Answer a benchmark under one method."
+    from ipcv.study.benchmarks import answers_of, chat_of, manager
+    answers_of(chat_of(*loaded(model, own_device(device)), job["batch_size"]), unit, manager(job["include"]))
 
 def paper_over(paper, columns:list): # a reported table or None
     "The table with the average over these columns; as printed where they are all that it has, NaN where it lacks one."
