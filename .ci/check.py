@@ -2,11 +2,14 @@
 
 Ends with "N passed, M failed" and exits non-zero when something failed. `check.py 02_ngr 22_viz` runs only these
 notebooks, `check.py --checks` only the checks, `check.py --density` counts long lines. Two at a time, one thread each: the same on a laptop and in CI."""
-import argparse, filecmp, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, filecmp, os, re, shutil, signal, subprocess, sys, tempfile, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
 from layers import density, layer_faults
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,16 +17,7 @@ LIMIT = 600  # seconds a test may take
 THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 ENV = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
-RUN_ONE = """
-import sys
-from pathlib import Path
-from nbdev.config import get_config
-from nbdev.test import test_nb
-from ipcv.files import keep_memory
-keep_memory()
-ok, _ = test_nb(Path(sys.argv[1]), skip_flags=get_config().tst_flags.split(), basepath=get_config().config_path)
-sys.exit(not ok)
-"""
+IMPORTED = ["nbdev.test", "torch", "transformers.models.auto", "transformers.modeling_utils", "pandas", "matplotlib.pyplot", "scipy.stats", "datasets"]
 WHEEL_TEST = """
 import importlib, pkgutil, sys, time
 class Refuse:
@@ -74,9 +68,32 @@ def same(there, here, pattern):
     if bad: raise RuntimeError(f"out of date: {', '.join(bad)} (run `make export`)")
 
 
+def run_notebook(path, log):
+    "What a process of its own does: one notebook, by nbdev's own runner; what it prints goes to a file"
+    with open(log, "w") as file:
+        for stream in (1, 2): os.dup2(file.fileno(), stream)
+    os.setsid() # so that it can be ended with all that it has started
+    os.chdir(path.parent)
+    sys.path[0] = "" # from here on as in an interpreter: processes that a notebook starts know nothing of this file
+    del sys.modules["__main__"].__file__
+    from nbdev.config import get_config
+    from nbdev.test import test_nb
+    from ipcv.files import keep_memory
+    keep_memory()
+    ok, _ = test_nb(path, skip_flags=get_config().tst_flags.split(), basepath=get_config().config_path)
+    sys.exit(not ok)
+
+
 def notebook(path):
-    "One notebook, by nbdev's own runner, in a process of its own"
-    call("-c", RUN_ONE, path, cwd=path.parent)
+    "One notebook, in a fork of a process that has imported what is slow to import, but nothing of this package"
+    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
+        process = get_context("forkserver").Process(target=run_notebook, args=(path, log.name))
+        process.start()
+        process.join(LIMIT)
+        late = process.is_alive()
+        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        if late or process.exitcode: raise RuntimeError(log.read().strip() + (f"\nstopped after {LIMIT} s" if late else f"\nexit status {process.exitcode}"))
 
 
 def exported(tmp):
@@ -190,12 +207,20 @@ def main():
     parts = [f"{len(some)} {what}{'s' * (len(some) != 1)}" for some, what in ((names, "notebook"), (checks, "check")) if some]
     everything = "; about 10 minutes on two cores" if names and checks else ""
     print(f"[ipcv] runs {' and '.join(parts)}, {args.workers} at a time{everything}", flush=True)
+    os.environ.update(ENV)
+    get_context("forkserver").set_forkserver_preload(IMPORTED)
     start = time.perf_counter()
-    with ThreadPoolExecutor(args.workers) as pool:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ThreadPoolExecutor(args.workers)
+    try:
         jobs = [pool.submit(checked, c.__name__, c) for c in checks[:1]] # the longest of all
         jobs += [pool.submit(attempt, n, notebook, there[n]) for n in names]
         jobs += [pool.submit(checked, c.__name__, c) for c in checks[1:]]
         results = [j.result() for j in jobs]
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in psutil.Process().children(recursive=True): process.kill()
+        os._exit(130)
     failed = [n for n, ok in results if not ok]
     again = f"; failed: {', '.join(failed)} (again: `python .ci/check.py {' '.join(rerun(failed, names))}`)" if failed else ""
     print(f"[ipcv] took {time.perf_counter() - start:.0f} s{again}")

@@ -19,7 +19,7 @@ import numpy as np, pandas as pd
 from filelock import FileLock
 from ..errors import ConfigError, IPCVError, ResultsError
 from ..files import replacing, write_json
-from ..integrations.lmms import BENCHMARKS, Benchmark, batch_inputs, chat_class, generation, read_message
+from ..integrations.lmms import BENCHMARKS, FRAMES, Benchmark, batch_inputs, chat_class, generation, read_message
 from ..measure.environment import package_code, version
 from ..measure.stats import summarize
 from ..methods.base import check_integer
@@ -212,9 +212,9 @@ def forget(folder:Path, tasks:list, limit): # of Benchmark; None for all questio
             for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
 # %% ../../nbs/32_benchmarks.ipynb #asked
-def chat_of(network, processor, batch_size:int): # for `answers_of`
+def chat_of(network, processor, batch_size:int, frames:int=FRAMES): # for `answers_of`
     "A loaded model as one of the harness."
-    return chat_class()(loaded=(network, processor), batch_size=batch_size, device=str(network.device))
+    return chat_class()(loaded=(network, processor), batch_size=batch_size, frames=frames, device=str(network.device))
 
 def answers_of(chat, unit:Unit, known)->tuple: # from `chat_of`; from `manager`; (rows, record)
     "What is kept of a unit; what isn't is asked now. A unit that another process is answering is waited for."
@@ -252,6 +252,7 @@ def ask_benchmarks(network, processor,
                    tasks:list,     # of Benchmark
                    folder,         # answers are kept there
                    limit=None, batch_size:int=1,
+                   frames:int=FRAMES, # of each clip
                    known=None,     # from `manager`
                    progress=print, # called with a line for every unit
                    share=None,     # called first with the units that are not kept
@@ -259,10 +260,10 @@ def ask_benchmarks(network, processor,
     """Let every method answer every task.
 
     Raises `ConfigError` before any question is asked, `ResultsError`."""
-    check_integer("batch_size", batch_size, 1)
+    for name, value in dict(batch_size=batch_size, frames=frames).items(): check_integer(name, value, 1)
     parsed, known = named_methods(methods), known or manager()
     check_tasks(tasks, known)
-    chat = chat_of(network, processor, batch_size)
+    chat = chat_of(network, processor, batch_size, frames)
     for found in parsed.values(): chat.use(found) # refuses what cannot run
     units = units_of(chat, parsed, tasks, Path(folder).absolute() / fingerprint_of(network), limit, known)
     missing = [unit for unit in units if not unit.kept]
@@ -305,17 +306,17 @@ def scores_table(rows:pd.DataFrame,    # of the benchmarks that `means_of_questi
 
 
 # %% ../../nbs/32_benchmarks.ipynb #times
-def prompts_of(network, processor, b:Benchmark, n:int, batch_size:int, known)->list: # inputs of `generate`
+def prompts_of(network, processor, b:Benchmark, n:int, batch_size:int, frames:int, known)->list: # inputs of `generate`
     "Batches of the first n questions of a task, or of the first one of a group."
     task = next(iter(tasks_of(b, known).values()))
     docs = task.test_docs() if task.has_test_docs() else task.validation_docs()
-    with in_one_line(b.task): prompts = [read_message(task.doc_to_messages(docs[i])) for i in range(min(n, len(docs)))]
+    with in_one_line(b.task): prompts = [read_message(task.doc_to_messages(docs[i]), frames) for i in range(min(n, len(docs)))]
     starts = range(0, len(prompts), batch_size)
     return [batch_inputs(processor, prompts[i:i + batch_size], network.device) for i in starts]
 
-def timed_tasks(network, processor, b:Benchmark, methods:dict, n:int, batch_size:int, repeats:int, known)->pd.DataFrame:
+def timed_tasks(network, processor, b:Benchmark, methods:dict, n:int, batch_size:int, repeats:int, frames:int, known)->pd.DataFrame:
     "Generation times of all methods from one interleaved run, as `latency` gives them."
-    return timed_batches(network, processor, prompts_of(network, processor, b, n, batch_size, known), methods, repeats)
+    return timed_batches(network, processor, prompts_of(network, processor, b, n, batch_size, frames, known), methods, repeats)
 
 # %% ../../nbs/32_benchmarks.ipynb #plan
 def plan(tasks:list,     # of Benchmark

@@ -492,6 +492,7 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
             device=None,       # where the model goes, None for the CPU
             tasks=None,        # benchmarks of lmms-eval in place of the suite, see `benchmarks.chosen`; `limit` is then of questions
             include=None,      # folder with further tasks of lmms-eval
+            frames=16,         # of each clip of a benchmark
            )->pd.DataFrame:    # see `tidy`
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse
@@ -503,7 +504,7 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     home = Path(answers or out / "rows")
     kept = {k: retained(v) for k, v in parsed.items()}
     if tasks:
-        which = dict(tasks=tasks, paper=paper, limit=limit, include=include)
+        which = dict(tasks=tasks, paper=paper, limit=limit, include=include, frames=frames)
         rows, scores, times, paper = of_benchmarks(model, methods, which, home, batch_size, n, repeats, device, seed, workers)
     else:
         questions = dict(split=split, limit=limit, families=families, suite=suite)
@@ -518,7 +519,7 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
     return table
 
 def of_benchmarks(model, methods:dict,
-                  which:dict,      # tasks, the reported table, limit, include: as in `measure`
+                  which:dict,      # tasks, the reported table, limit, include, frames: as in `measure`
                   home:Path,       # answers are kept there
                   batch_size, n, repeats, device, seed, workers)->tuple:
     """Rows of what the harness counts by question, its numbers as `summarize` gives accuracies, times of its first task,
@@ -528,14 +529,15 @@ def of_benchmarks(model, methods:dict,
     limit = which["limit"]
     tasks, known = chosen(which["tasks"], which["paper"], limit), manager(which["include"])
     workers, elsewhere = workers or (usual_workers(device) if str(device).startswith("cuda") else 1), other_nodes()
-    job = dict(out=str(home.absolute()), batch_size=batch_size, include=which["include"])
+    job = dict(out=str(home.absolute()), batch_size=batch_size, frames=which["frames"], include=which["include"])
     def share(units:list):
         if workers > 1 or elsewhere:
             share_out(answer_benchmark, [(unit,) for unit in units], (model, device, job), workers, elsewhere)
     network, processor = loaded(model, device)
     with spent("answers"):
-        rows, numbers = ask_benchmarks(network, processor, methods, tasks, home, limit, batch_size, known, share=share)
-    with spent("times"): times = timed_tasks(network, processor, tasks[0], methods, n, batch_size, repeats, known)
+        rows, numbers = ask_benchmarks(network, processor, methods, tasks, home, limit, batch_size, which["frames"], known, share=share)
+    with spent("times"):
+        times = timed_tasks(network, processor, tasks[0], methods, n, batch_size, repeats, which["frames"], known)
     compared = means_of_questions(rows, numbers, tasks)
     print(f"times are of prompts of {tasks[0].column}; differences with intervals are of {', '.join(compared) or 'none'}, "
           "whose number is the mean of its questions' scores")
@@ -546,7 +548,7 @@ def of_benchmarks(model, methods:dict,
 def answer_benchmark(model, device, job:dict, unit): # from `of_benchmarks`; a `benchmarks.Unit`
     "Answer a benchmark under one method."
     from ipcv.study.benchmarks import answers_of, chat_of, manager
-    answers_of(chat_of(*loaded(model, own_device(device)), job["batch_size"]), unit, manager(job["include"]))
+    answers_of(chat_of(*loaded(model, own_device(device)), job["batch_size"], job["frames"]), unit, manager(job["include"]))
 
 def paper_over(paper, columns:list): # a reported table or None
     "The table with the average over these columns; as printed where they are all that it has, NaN where it lacks one."
