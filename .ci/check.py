@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds a test may take
 THREADS = {k: "1" for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 ENV = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-       "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+       "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 IMPORTED = ["nbdev.test", "torch", "transformers.models.auto", "transformers.modeling_utils", "pandas", "matplotlib.pyplot", "scipy.stats", "datasets"]
 WHEEL_TEST = """
 import importlib, pkgutil, sys, time
