@@ -2,7 +2,7 @@
 
 Ends with "N passed, M failed" and exits non-zero when something failed. `check.py 02_ngr 22_viz` runs only these
 notebooks, `check.py --checks` only the checks, `check.py --density` counts long lines. Two at a time, one thread each: the same on a laptop and in CI."""
-import argparse, filecmp, os, re, shutil, signal, subprocess, sys, tempfile, time
+import argparse, atexit, filecmp, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -81,6 +81,8 @@ def run_notebook(path, log):
     from ipcv.files import keep_memory
     keep_memory()
     ok, _ = test_nb(path, skip_flags=get_config().tst_flags.split(), basepath=get_config().config_path)
+    threading._shutdown() # pools of processes end before processes are waited for, as where an interpreter ends
+    atexit._run_exitfuncs()
     sys.exit(not ok)
 
 
