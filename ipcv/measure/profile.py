@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGES', 'FREE', 'Span', 'Watch', 'watched', 'timed_stage', 'timed_language', 'timed_generation', 'profile',
-           'checked', 'stage_table', 'amdahl_limits']
+           'checked', 'stage_table', 'round_errors', 'amdahl_limits']
 
 # %% ../../nbs/20_profile.ipynb #imports
 import math, time
@@ -175,6 +175,16 @@ def stage_table(
     stock = relative[rows.method.iloc[0]]
     table["relative_pct"] = (100 * relative.div(stock, axis=0)).median()
     return table.loc[list(dict.fromkeys(rows.method))].reset_index()
+
+# %% ../../nbs/20_profile.ipynb #round-errors
+def round_errors(
+    rows:pd.DataFrame, # from `profile`
+) -> pd.Series: # by method, in percent points; NaN where there is one round
+    "Standard error of `relative_pct` as rounds tell it: how much a method's share of a round differs between them."
+    seconds = rows[rows.stage == "total"].pivot(index="repeat", columns="method", values="seconds")
+    share = seconds.div(seconds.sum(axis=1), axis=0) # what slows a whole round leaves it as it is
+    median = math.sqrt(math.pi / 2) # its error over that of the mean
+    return stage_table(rows).set_index("method").relative_pct * median * share.std() / share.mean() / math.sqrt(len(share))
 
 # %% ../../nbs/20_profile.ipynb #amdahl
 FREE = {"tower": ("patches", "blocks", "merger"), "vision blocks": ("blocks",), "prefill": ("prefill",),

@@ -6,7 +6,7 @@
 __all__ = ['both', 'gap', 'kept_families', 'difference', 'reaches', 'alike', 'made_rows', 'made_times', 'time_sum', 'faster',
            'costs_less', 'weighted', 'over_pictures', 'lost_more', 'settings', 'slope', 'stable', 'tower_share',
            'of_bootstrap', 'nearer', 'error_gap', 'unbroken', 'table_differs', 'all_received', 'column_agrees',
-           'proportional', 'scatter', 'ablated', 'averaging', 'trivial']
+           'proportional', 'scatter', 'ablated', 'paired', 'averaging', 'trivial']
 
 # %% ../../nbs/37_measures.ipynb #imports
 import numpy as np, pandas as pd
@@ -230,13 +230,17 @@ def proportional(x, y, margin):
         return of_error(rise - 1, error, len(at) - 2).within(margin)
     return measure
 
-def scatter(x, y, floor):
-    "Standard deviation of `y` around its line over `x`, above a floor; methods are the sample, taken as normal."
+def scatter(x, y, error, floor):
+    """Standard deviation of `y` around its line over `x`, without what its standard errors (a column) explain, above a floor.
+
+    Methods are the sample, taken as normal."""
     def measure(results, name):
-        points = results.table(name)[[x, y]].dropna().to_numpy()
-        left, df = points[:, 1] - np.polyval(np.polyfit(*points.T, 1), points[:, 0]), len(points) - 2
-        value, low, high = np.sqrt(left @ left / np.array([df, *chi2.ppf([.975, .025], df)]))
-        p = min(1, 2 * chi2.sf(left @ left / floor ** 2, df))
+        table = results.table(name)
+        if error not in table or table[error].isna().all(): raise Missing(f"no {error} in the table of {name}: a run of two rounds or more has it")
+        points = table[[x, y, error]].dropna().to_numpy().T
+        left, noise, df = points[1] - np.polyval(np.polyfit(*points[:2], 1), points[0]), np.mean(points[2] ** 2), points.shape[1] - 2
+        value, low, high = np.sqrt(np.maximum(left @ left / np.array([df, *chi2.ppf([.975, .025], df)]) - noise, 0))
+        p = min(1, 2 * chi2.sf(left @ left / (floor ** 2 + noise), df))
         return [of_interval(value - floor, low - floor, high - floor, df)._replace(p=float(p))]
     return measure
 
@@ -248,6 +252,19 @@ def ablated(method):
         row = row_of(table[some], method=method)
         return [of_interval(-row.minus_acc, -row.acc_hi, -row.acc_lo, int(row.pictures) - 1)]
     return measure
+
+def paired(part, method, sign=1, half=.5, drawn=None): # of a table with `less`; a control's method
+    "A difference over photographs with Student's interval, turned by `sign`, and what share of it the control shows."
+    def measure(results, name):
+        row = row_of(results.table(name), part=part, method=method)
+        low, high = sorted([sign * row.less_low, sign * row.less_high])
+        return [of_interval(sign * row.less, low, high, int(row.photographs) - 1)]
+    def control(results, name):
+        if drawn is None: return ""
+        every, random = (abs(row_of(results.table(name), part=part, method=m).less) for m in (method, drawn))
+        share = 1 - random / every
+        return f"averaging: means of random tokens show {100 * share:.0f} % of it" if share > half else ""
+    return measure, control
 
 # %% ../../nbs/37_measures.ipynb #controls
 def averaging(measure_of, half=.5):

@@ -36,7 +36,7 @@ def in_words(row)->str:
     "Verdict and effect in words: 'holds: 33.6 points (28.9 to 37.8)'."
     if row.verdict == NONE: return f"{NONE}: {row.reason}"
     interval = "" if row.low == row.high else f" ({row.low:.3g} to {row.high:.3g})"
-    why = f"; {row.reason}" if row.verdict == OTHER else ""
+    why = f"; {row.reason}" if row.reason else ""
     return f"{row.verdict}: {row.effect:.3g} {row.unit}{interval}{why}"
 
 def differing(table:pd.DataFrame)->list: # claims, as in the column method
