@@ -7,6 +7,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.process import _children as children
 from pathlib import Path
 
 import psutil
@@ -87,10 +88,13 @@ def run_notebook(path, log):
 
 
 def notebook(path):
-    "One notebook, in a fork of a process that has imported what is slow to import, but nothing of this package"
-    with tempfile.NamedTemporaryFile("r", suffix=".log") as log:
+    """One notebook, in a fork of a process that has imported what is slow to import, but nothing of this package.
+
+    All forks begin with the same seed of hashes and the same state of numpy's generator."""
+    with tempfile.NamedTemporaryFile("r", suffix=".log", errors="replace") as log:
         process = get_context("forkserver").Process(target=run_notebook, args=(path, log.name))
         process.start()
+        children.discard(process) # or another thread's `start` asks how it ended, and the answer is given once
         process.join(LIMIT)
         late = process.is_alive()
         with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
@@ -220,9 +224,11 @@ def main():
         jobs += [pool.submit(checked, c.__name__, c) for c in checks[1:]]
         results = [j.result() for j in jobs]
     except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in psutil.Process().children(recursive=True): process.kill()
-        os._exit(130)
+        try:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error): process.kill() # some have ended by themselves
+        finally: os._exit(130)
     failed = [n for n, ok in results if not ok]
     again = f"; failed: {', '.join(failed)} (again: `python .ci/check.py {' '.join(rerun(failed, names))}`)" if failed else ""
     print(f"[ipcv] took {time.perf_counter() - start:.0f} s{again}")

@@ -179,8 +179,11 @@ def stage_table(
 # %% ../../nbs/20_profile.ipynb #round-errors
 def round_errors(
     rows:pd.DataFrame, # from `profile`
-) -> pd.Series: # by method, in percent points; NaN where there is one round
-    "Standard error of `relative_pct` as rounds tell it: how much a method's share of a round differs between them."
+) -> pd.Series: # by method, in points of `relative_pct`; NaN where there is one round
+    """Standard error of a method's own time, from how much its share of a round differs between rounds.
+
+    The stock model's is in its own row and moves all others alike: for one row against stock, add both in quadrature.
+    That of a median of many rounds; for few it is cautious."""
     seconds = rows[rows.stage == "total"].pivot(index="repeat", columns="method", values="seconds")
     share = seconds.div(seconds.sum(axis=1), axis=0) # what slows a whole round leaves it as it is
     median = math.sqrt(math.pi / 2) # its error over that of the mean

@@ -204,11 +204,11 @@ class Unit:
     @property
     def kept(self)->bool: return ended(self.file, "json").exists()
 
-def forget(folder:Path, tasks:list, limit): # of Benchmark; None for all questions
+def forget(folder:Path, tasks:list, limit, frames=None): # of Benchmark; None for all questions, and for any number of frames
     "Delete a model's answers to these tasks with this limit."
     for file in Path(folder).glob("*/*.json"):
         record = json.loads(file.read_text(encoding="utf-8"))
-        if record["task"] in [b.task for b in tasks] and record["limit"] == limit:
+        if record["task"] in [b.task for b in tasks] and record["limit"] == limit and frames in (None, record.get("frames")):
             for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
 # %% ../../nbs/32_benchmarks.ipynb #asked
@@ -323,6 +323,7 @@ def plan(tasks:list,     # of Benchmark
          n_methods:int,  # rows of the table
          limit=None,     # questions of each, None for all
          folder=None,    # answers that are kept
+         frames=None,    # of each clip, None for any
         )->pd.DataFrame: # a row per task: questions, answers, hours for all, methods kept, needs
     "What a table would ask; NaN where it isn't known."
     files_done = Path(folder).glob("*/*.json") if folder else []
@@ -331,7 +332,7 @@ def plan(tasks:list,     # of Benchmark
     rows = []
     for b in tasks:
         n = b.questions if limit is None else min(limit * b.parts, b.questions or limit)
-        kept = sum(d["task"] == b.task and d["limit"] == limit for d in done)
+        kept = sum(d["task"] == b.task and d["limit"] == limit and frames in (None, d.get("frames")) for d in done)
         answers = np.nan if n is None else n * n_methods
         rows.append(dict(task=b.column, name=b.task, split=b.split, questions=n, answers=answers,
                          hours=answers * rate / 3600, kept=kept, needs=b.needs))

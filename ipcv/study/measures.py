@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['both', 'gap', 'kept_families', 'difference', 'reaches', 'alike', 'made_rows', 'made_times', 'time_sum', 'faster',
-           'costs_less', 'weighted', 'over_pictures', 'lost_more', 'settings', 'slope', 'stable', 'tower_share',
-           'of_bootstrap', 'nearer', 'error_gap', 'unbroken', 'table_differs', 'all_received', 'column_agrees',
-           'proportional', 'scatter', 'ablated', 'paired', 'averaging', 'trivial']
+           'costs_less', 'in_same_time', 'weighted', 'over_pictures', 'lost_more', 'settings', 'slope', 'stable',
+           'tower_share', 'of_bootstrap', 'nearer', 'error_gap', 'unbroken', 'table_differs', 'all_received',
+           'column_agrees', 'proportional', 'scatter', 'ablated', 'paired', 'averaging', 'trivial']
 
 # %% ../../nbs/37_measures.ipynb #imports
 import numpy as np, pandas as pd
@@ -100,6 +100,18 @@ def costs_less(pairs, floor): # [(a, b)]
     def measure(results, name):
         times = results.times(name, *{m for pair in pairs for m in pair})
         return [time_sum(times, {a: 1, b: -1}).below(floor) for a, b in pairs]
+    return measure
+
+def in_same_time(measure_of, method, others, within):
+    """As a measure, where no other method is shown to take less time by more than so many percent of vanilla's.
+
+    Raises `Missing`, naming the one that is."""
+    def measure(results, name):
+        times = results.times(name, method, *others)
+        for other in others:
+            less = time_sum(times, {method: 1, other: -1})
+            if less.above(within).low > 0: raise Missing(f"{other} took {less.value:.0f} % of vanilla's time less than {method}")
+        return measure_of(results, name)
     return measure
 
 # %% ../../nbs/37_measures.ipynb #measures-linear
@@ -231,15 +243,17 @@ def proportional(x, y, margin):
     return measure
 
 def scatter(x, y, error, floor):
-    """Standard deviation of `y` around its line over `x`, without what its standard errors (a column) explain, above a floor.
+    """Standard deviation of `y` around its line over `x`, in units of `y`, less what its standard errors explain (a column of
+    the table; their mean square is taken off), and less a floor. Methods are the sample, taken as normal.
 
-    Methods are the sample, taken as normal."""
+    Raises `Missing` without errors, and where they explain more than there is."""
     def measure(results, name):
         table = results.table(name)
         if error not in table or table[error].isna().all(): raise Missing(f"no {error} in the table of {name}: a run of two rounds or more has it")
         points = table[[x, y, error]].dropna().to_numpy().T
         left, noise, df = points[1] - np.polyval(np.polyfit(*points[:2], 1), points[0]), np.mean(points[2] ** 2), points.shape[1] - 2
         value, low, high = np.sqrt(np.maximum(left @ left / np.array([df, *chi2.ppf([.975, .025], df)]) - noise, 0))
+        if high == 0: raise Missing(f"{name} is too rough: the errors of its {y} explain more than its scatter")
         p = min(1, 2 * chi2.sf(left @ left / (floor ** 2 + noise), df))
         return [of_interval(value - floor, low - floor, high - floor, df)._replace(p=float(p))]
     return measure
@@ -254,15 +268,16 @@ def ablated(method):
     return measure
 
 def paired(part, method, sign=1, half=.5, drawn=None): # of a table with `less`; a control's method
-    "A difference over photographs with Student's interval, turned by `sign`, and what share of it the control shows."
+    """A difference over photographs with Student's interval, in units of the table, turned by `sign`; and a control: whether
+    another method shows more than a share of it. Raises `Missing` without the rows."""
     def measure(results, name):
         row = row_of(results.table(name), part=part, method=method)
         low, high = sorted([sign * row.less_low, sign * row.less_high])
         return [of_interval(sign * row.less, low, high, int(row.photographs) - 1)]
     def control(results, name):
         if drawn is None: return ""
-        every, random = (abs(row_of(results.table(name), part=part, method=m).less) for m in (method, drawn))
-        share = 1 - random / every
+        every, random = (row_of(results.table(name), part=part, method=m).less for m in (method, drawn))
+        share = 1 - random / every if every else 0
         return f"averaging: means of random tokens show {100 * share:.0f} % of it" if share > half else ""
     return measure, control
 

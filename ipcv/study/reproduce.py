@@ -480,7 +480,7 @@ def would(job:Job)->str:
     csv = job.path.with_suffix(".csv")
     paper = reported(job.path.stem)
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper)
-    table = plan(chosen_tasks(asked["tasks"], paper, asked["limit"]), rows, asked["limit"], of_benchmarks(job.out, asked["model"]))
+    table = plan(chosen_tasks(asked["tasks"], paper, asked["limit"]), rows, asked["limit"], of_benchmarks(job.out, asked["model"]), asked.get("frames"))
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
     hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
         "; how long they take is known when the first task is answered"
@@ -493,7 +493,7 @@ def forget_answers(job:Job):
     model, tasks = job.parameters["model"], job.parameters.get("tasks")
     if not tasks: return shutil.rmtree(job.out / "answers" / folder_name(model), ignore_errors=True)
     limit = job.parameters["limit"]
-    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), limit), limit)
+    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), limit), limit, job.parameters.get("frames"))
 
 def check_benchmarks(jobs:list):
     "Raise `ConfigError` where the harness is missing or doesn't know a task, before anything is written."

@@ -492,7 +492,7 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
             device=None,       # where the model goes, None for the CPU
             tasks=None,        # benchmarks of lmms-eval in place of the suite, see `benchmarks.chosen`; `limit` is then of questions
             include=None,      # folder with further tasks of lmms-eval
-            frames=16,         # of each clip of a benchmark
+            frames=16,         # of each clip of a benchmark, one or more
            )->pd.DataFrame:    # see `tidy`
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse

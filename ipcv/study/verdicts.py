@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HOLDS', 'FAILS', 'OPEN', 'OTHER', 'NONE', 'VERDICTS', 'COLOURS', 'SHADES', 'UNKNOWN', 'verdict', 'in_words',
-           'differing', 'page', 'markdown', 'html', 'forest_rows', 'forest']
+           'differing', 'other_least', 'page', 'markdown', 'html', 'forest_rows', 'forest']
 
 # %% ../../nbs/37_verdicts.ipynb #imports
 from html import escape
@@ -36,7 +36,7 @@ def in_words(row)->str:
     "Verdict and effect in words: 'holds: 33.6 points (28.9 to 37.8)'."
     if row.verdict == NONE: return f"{NONE}: {row.reason}"
     interval = "" if row.low == row.high else f" ({row.low:.3g} to {row.high:.3g})"
-    why = f"; {row.reason}" if row.reason else ""
+    why = f"; {row.reason}" if isinstance(row.reason, str) and row.reason else "" # NaN in a table that was read
     return f"{row.verdict}: {row.effect:.3g} {row.unit}{interval}{why}"
 
 def differing(table:pd.DataFrame)->list: # claims, as in the column method
@@ -45,6 +45,11 @@ def differing(table:pd.DataFrame)->list: # claims, as in the column method
     return list(kinds.index[kinds > 1])
 
 # %% ../../nbs/37_verdicts.ipynb #page
+def other_least(row, first)->str: # of one claim; the row whose least effect the page shows
+    "What counts, where that is in another unit than on the page."
+    alike = row.verdict == NONE or (row.least, row.unit) == (first.least, first.unit)
+    return "" if alike else f"; counts from {row.least:g}"
+
 def page(table:pd.DataFrame,
          why:dict=None,      # id of a claim -> why models disagree on it
         )->pd.DataFrame:     # section, claim, least, a column a model, why they differ, the command
@@ -53,7 +58,7 @@ def page(table:pd.DataFrame,
     counts = [f"{r.least:g} {r.unit}" for r in first.itertuples()]
     shown = pd.DataFrame({"section": first.section, "counts from": counts}, index=first.index)
     for model, rows in table.groupby("model", sort=False):
-        shown[model] = {r.method: in_words(r) for r in rows.itertuples()}
+        shown[model] = {r.method: in_words(r) + other_least(r, first.loc[r.method]) for r in rows.itertuples()}
     if table.model.nunique() > 1:
         known, odd = why or {}, differing(table)
         shown["why they differ"] = [known.get(m.split(" ")[0], UNKNOWN if m in odd else "") for m in shown.index]
