@@ -93,9 +93,9 @@ def field_text(field:dataclasses.Field)->str:
 
 # %% ../nbs/60_cli.ipynb #cell-13
 def quiet(model:str):
-    "No progress bars for what takes no time; the download of a large model keeps its own."
+    "No progress bars for what takes no time (models that ship); the download of a large model (owner/name) keeps its own."
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    if model in ("tiny", "tiny-internvl"): os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if model.startswith("tiny") and "/" not in model: os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 def row_column(text:Optional[str]):
     "(row, column) from '3,5'. Raises `ConfigError`."
