@@ -103,11 +103,13 @@ class EngineTileAttention(nn.Module):
     "vLLM's attention module of a tower of tiles: (B, N, D) -> (B, N, D)."
     def __init__(self, stock:nn.Module):
         super().__init__()
-        for name in ("q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "projection_layer"): setattr(self, name, getattr(stock, name))
+        norms = () if isinstance(stock.q_norm, nn.Identity) else ("q_norm", "k_norm")
+        for name in ("q_proj", "k_proj", "v_proj", *norms, "projection_layer"): setattr(self, name, getattr(stock, name))
         self.num_heads, self.scale, self.attn = stock.num_heads, stock.scale, SimpleNamespace(attn_backend=BACKEND)
     def forward(self, x):
-        parts = self.q_norm(self.q_proj(x)), self.k_norm(self.k_proj(x)), self.v_proj(x)
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
+        q, k = self.q_proj(x), self.k_proj(x)
+        if hasattr(self, "q_norm"): q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, self.v_proj(x)))
         return self.projection_layer(F.scaled_dot_product_attention(q, k, v, scale=self.scale).transpose(1, 2).flatten(2))
 
 class EngineTileBlock(nn.Module):

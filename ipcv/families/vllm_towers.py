@@ -104,7 +104,12 @@ class EngineQwen3VL(PackedEngineTower, Qwen3VLTower): "Qwen3-VL's, with DeepStac
 
 class EngineInternVL(EngineTower, InternVLTower):
     "InternVL's, in the format of transformers: the engine builds no blocks behind the feature layer, and reads the last one."
-    names = replace(InternVLTower.names, mlp=("mlp",), output=("attention.projection_layer",), returns_weights=False)
+    with_norms = replace(InternVLTower.names, mlp=("mlp",), output=("attention.projection_layer",), returns_weights=False)
+    @property
+    def names(self):
+        "Transformers has an identity for norms of queries and keys that a checkpoint lacks, the engine nothing."
+        normed = hasattr(self.blocks[0].attention, "q_norm")
+        return self.with_norms if normed else replace(self.with_norms, qk_norms=())
     @property
     def used_depth(self): return self.depth
     def taps(self, kwargs): return frozenset()
