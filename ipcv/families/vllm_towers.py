@@ -8,6 +8,7 @@ __all__ = ['TABLES', 'TOWERS', 'EngineView', 'JointView', 'first', 'EngineTower'
 
 # %% ../../nbs/79_vllm_towers.ipynb #imports
 from dataclasses import replace
+from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -105,7 +106,7 @@ class EngineQwen3VL(PackedEngineTower, Qwen3VLTower): "Qwen3-VL's, with DeepStac
 class EngineInternVL(EngineTower, InternVLTower):
     "InternVL's, in the format of transformers: the engine builds no blocks behind the feature layer, and reads the last one."
     with_norms = replace(InternVLTower.names, mlp=("mlp",), output=("attention.projection_layer",), returns_weights=False)
-    @property
+    @cached_property
     def names(self):
         "Transformers has an identity for norms of queries and keys that a checkpoint lacks, the engine nothing."
         normed = hasattr(self.blocks[0].attention, "q_norm")

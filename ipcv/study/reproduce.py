@@ -492,8 +492,8 @@ def forget_answers(job:Job):
     "Delete the answers that an experiment would take over: those of the suite, or those of its benchmarks."
     model, tasks = job.parameters["model"], job.parameters.get("tasks")
     if not tasks: return shutil.rmtree(job.out / "answers" / folder_name(model), ignore_errors=True)
-    limit = job.parameters["limit"]
-    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), limit), limit, job.parameters.get("frames"))
+    asked, limit = configured(job.path, job.parameters, job.full), job.parameters["limit"]
+    forget(of_benchmarks(job.out, model), chosen_tasks(tasks, reported(job.path.stem), limit), limit, asked.get("frames"))
 
 def check_benchmarks(jobs:list):
     "Raise `ConfigError` where the harness is missing or doesn't know a task, before anything is written."
