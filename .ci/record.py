@@ -1,14 +1,17 @@
 """`make record`: put the outputs of the last `ipcv reproduce --full` on the embedded models into experiments/, to be committed.
 
-Outputs go into the source notebooks cell by cell (what papermill injected stays out), tables beside them as CSV. What was run on the
+Outputs go into the source notebooks cell by cell (what papermill injected stays out), tables beside them as CSV, answers and times into
+experiments/evidence/, from which `ipcv reproduce claims` judges what was not run again. What was run on the
 other embedded model (`--model tiny-internvl`) goes into a folder of its name: notebooks with their outputs, tables. The seconds that
 experiments took (of both sizes) go into experiments/times.json. Results of a reading size, or with other parameters than the notebook's
 own, are refused."""
 import json, shutil, sys
 from pathlib import Path
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "experiments/results"
+EVIDENCE = EXPERIMENTS / "evidence"
 sys.path.insert(0, str(ROOT))
 from ipcv.loading import EMBEDDED # noqa: E402
 from ipcv.study.reproduce import changed, defaults # noqa: E402
@@ -55,7 +58,28 @@ def record(executed):
     table = executed.parent / "table.csv"
     if table.exists():
         shutil.copy(table, target.with_suffix(".csv"))
-    print(f"{target.relative_to(ROOT)}{' and its table' if table.exists() else ''}")
+    kept = keep_evidence(executed.parent)
+    print(", ".join([str(target.relative_to(ROOT)), *["its table"] * table.exists(), *[f"evidence of {kept} kB"] * bool(kept)]))
+
+
+def keep_evidence(folder):
+    """Copy the answers (without what the suite holds: questions, right answers, sizes) and times of a run, and its parts', to
+    experiments/evidence. Returns their size in kB."""
+    target = EVIDENCE / folder.parent.name / folder.name
+    shutil.rmtree(target, ignore_errors=True)
+    files = {p.relative_to(folder): p for name in ("rows.parquet", "times.csv") for p in folder.rglob(name)}
+    files |= {p.relative_to(folder): p for p in folder.glob("*/table.csv")}
+    for place, file in files.items():
+        (target / place).parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix == ".parquet":
+            rows = pd.read_parquet(file)
+            rows.drop(columns=["question", "answer", "meta"], errors="ignore").to_parquet(target / place, compression="zstd", index=False)
+        else:
+            shutil.copy(file, target / place)
+    if files:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        (target / "run.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    return sum(p.stat().st_size for p in target.rglob("*") if p.is_file()) // 1000
 
 
 def of_other_model(nb, source, model):

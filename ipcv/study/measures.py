@@ -6,7 +6,7 @@
 __all__ = ['both', 'gap', 'kept_families', 'difference', 'reaches', 'alike', 'made_rows', 'made_times', 'time_sum', 'faster',
            'costs_less', 'in_same_time', 'weighted', 'over_pictures', 'lost_more', 'settings', 'slope', 'stable',
            'tower_share', 'of_bootstrap', 'nearer', 'error_gap', 'unbroken', 'table_differs', 'all_received',
-           'column_agrees', 'proportional', 'scatter', 'ablated', 'paired', 'averaging', 'trivial']
+           'column_agrees', 'proportional', 'scatter', 'ablated', 'paired', 'averaging', 'one_neighbour', 'trivial']
 
 # %% ../../nbs/37_measures.ipynb #imports
 import numpy as np, pandas as pd
@@ -296,6 +296,18 @@ def averaging(measure_of, half=.5):
         least = min(shares)
         if least <= half: return ""
         return f"averaging: means of random tokens show {100 * least:.0f} % of it or more"
+    return control
+
+def one_neighbour(method, one, half=.5): # spellings with many neighbours and with one
+    "The control of NGR: a sentence where changes of one neighbour show less than a share of the gain over copying it that many show."
+    def control(results, name):
+        def gain(spelled):
+            copy, ngr = (row_of(results.table(name), method=spelled, part="error at the end", what=w).value for w in ("copy", "ngr"))
+            return copy - ngr
+        try: many, single = gain(method), gain(one)
+        except Missing: return ""
+        if single >= half * many: return ""
+        return f"averaging: with one neighbour, adding its change gains {single:.3f} over copying it where many gain {many:.3f}"
     return control
 
 def trivial(bound):
