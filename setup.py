@@ -22,15 +22,18 @@ def data_files(*folders):
 
 
 class BuildWithExperiments(build_py):
-    "Put the experiment notebooks into the wheel, as `ipcv/experiments`: `ipcv reproduce` works when installed"
+    "Put the experiments and what is recorded of them into the wheel, as `ipcv/experiments`: `ipcv reproduce` works when installed"
     def run(self):
         super().run()
         if self.editable_mode:
             return
         target = Path(self.build_lib) / NAME / "experiments"
-        target.mkdir(parents=True, exist_ok=True)
-        for pattern in ("*.ipynb", "times.json"):
-            for file in sorted((here / "experiments").glob(pattern)): shutil.copy2(file, target)
+        for pattern in ("*.ipynb", "*.csv", "*/*.csv", "times.json", "evidence/**/*.*"):
+            for file in sorted((here / "experiments").glob(pattern)):
+                inside = file.relative_to(here / "experiments")
+                if inside.parts[0] == "results": continue
+                (target / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, target / inside)
 
 
 minimum = cfg["min_python"]

@@ -127,7 +127,7 @@ def wheel(tmp):
     call("-m", "pip", "install", "--quiet", "--no-deps", "--target", f"{tmp}/site", next(Path(tmp).glob("*.whl")))
     site = Path(tmp, "site", "ipcv")
     want = {p.relative_to(ROOT / "ipcv") for p in (ROOT / "ipcv").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    want |= {Path("experiments", p.name) for p in (ROOT / "experiments").glob("*.ipynb")}
+    want |= {p.relative_to(ROOT) for pattern in ("*.ipynb", "*.csv", "evidence/*/*/*.*") for p in (ROOT / "experiments").glob(pattern)}
     if lost := sorted(str(p) for p in want if not (site / p).exists()): raise RuntimeError(f"not in the wheel: {', '.join(lost)}")
     call("-c", WHEEL_TEST, site.parent, cwd=tmp)
 
