@@ -97,9 +97,16 @@ class PackedEngineTower(EngineTower):
 class EngineQwen2VL(PackedEngineTower, Qwen2VLTower): "Qwen2-VL's."
 
 class EngineQwen2_5_VL(PackedEngineTower, Qwen2_5_VLTower):
-    "Qwen2.5-VL's: two kinds of segments, a norm that may add the residual."
+    """Qwen2.5-VL's: two kinds of segments, a norm that may add the residual.
+
+    On a GPU that norm (vLLM's `fused_add_rms_norm`) writes over the block's input. A pass still needs it, for scores and for
+    what kept tokens were when they were pruned, so blocks are given a copy."""
     @property
     def window(self): return self.module.window_size // self.module.spatial_merge_size // self.module.patch_size
+    def run_stock(self, index, states, stock, kwargs, everything):
+        return super().run_stock(index, states.clone(), stock, kwargs, everything)
+    def run_pruned(self, index, states, stock, kwargs, split):
+        return super().run_pruned(index, states.clone(), stock, kwargs, split)
 
 class EngineQwen3VL(PackedEngineTower, Qwen3VLTower): "Qwen3-VL's, with DeepStack."
 
