@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['JUDGE', 'BENCHMARKS', 'FRAMES', 'ELSEWHERE', 'GREEDY', 'NO_ANSWER', 'Question', 'Benchmark', 'Conversation',
-           'read_message', 'clip_of', 'batch_inputs', 'generation', 'cut', 'methods_of', 'chat_class', 'manifests']
+           'read_message', 'clip_of', 'batch_inputs', 'positive', 'generation', 'cut', 'methods_of', 'chat_class',
+           'manifests']
 
 # %% ../../nbs/62_lmms.ipynb #imports
 import os, time
@@ -14,14 +15,14 @@ from functools import lru_cache
 from pathlib import Path
 import torch
 from tqdm import tqdm
-from ..errors import ConfigError, VideoError, bad_field
+from ..errors import ConfigError, bad_field
 from ..families.sizes import model_sizes
 from ..loading import as_they_are, check_takes_clips, load, resolve_device, to_rgb
 from ..measure.profile import Watch, watched
 from ..methods.text import parse
 from ..runtime.compress import compress
 from ..runtime.report import kept_by_question
-from ..video import read_video
+from ..video import check_sampling, read_video
 
 # %% ../../nbs/62_lmms.ipynb #benchmarks
 @dataclass(frozen=True)
@@ -91,9 +92,12 @@ def read_message(
     return out
 
 def clip_of(source, frames:int): # (T, H, W, 3) uint8
-    "So many frames of a file; all of one that has fewer."
+    "So many frames of a file; all of one that has fewer. Raises `ConfigError` for bad `frames` and for more than memory takes, `VideoError`."
+    check_sampling(frames, None)
     try: return read_video(source, frames=frames)
-    except ConfigError: return read_video(source)
+    except ConfigError as error: # the clip has fewer, or they are too large
+        try: return read_video(source)
+        except ConfigError: raise error from None
 
 def batch_inputs(
     processor,
@@ -114,19 +118,27 @@ def batch_inputs(
 ELSEWHERE = "image_aspect_ratio", # of tasks, for models of one family
 GREEDY = dict(temperature=(0, 0.0, None), top_p=(1, 1.0, None), top_k=(None,), num_beams=(1, None), do_sample=(False, None)) # values under which nothing is drawn
 
+def positive(field:str, value) -> int: # as the harness hands it over, a number or its text
+    "An integer of at least 1. Raises `ConfigError`."
+    try: number = int(str(value))
+    except ValueError: number = 0
+    if number < 1: raise bad_field(field, value, "a positive integer")
+    return number
+
 def generation(
     asked:dict, # `generation_kwargs` of a task
     most:int|None, # tokens of an answer; None: as the task says
 ) -> tuple: # (kwargs of `generate`, texts at which an answer ends)
     "Raises `ConfigError` for what would not be done."
     asked = {name: value for name, value in asked.items() if name not in ELSEWHERE}
-    until, length = asked.pop("until", None) or [], asked.pop("max_new_tokens", None) or 1024
-    if most: length = most
+    until, length = asked.pop("until", None) or [], asked.pop("max_new_tokens", None)
+    if most is not None: length = most
+    length = 1024 if length is None else positive("max_new_tokens", length)
     drawn = bool(asked.get("do_sample")) or (asked.get("temperature") or 0) > 0
     known = {name: value for name, value in asked.items() if name in GREEDY}
     if other := sorted(set(asked) - set(known)): raise ConfigError(f"a task's generation_kwargs have {', '.join(other)}; allowed: max_new_tokens, until, {', '.join(GREEDY)}")
     if not drawn: known = {name: value for name, value in known.items() if value not in GREEDY[name] and name != "top_p"}
-    return known | dict(max_new_tokens=int(length), do_sample=drawn), [until] if isinstance(until, str) else list(until)
+    return known | dict(max_new_tokens=length, do_sample=drawn), [until] if isinstance(until, str) else list(until)
 
 def cut(text:str, until:list) -> str:
     "An answer up to the first of these texts."
@@ -163,9 +175,8 @@ def chat_class():
             if unknown:
                 allowed = "pretrained, methods, dtype, frames, max_new_tokens, attn_implementation"
                 raise ConfigError(f"model_args have {', '.join(unknown)}; allowed: {allowed}, and batch_size and device as flags")
-            self.methods, self.frames, self.most = methods_of(methods), int(frames), max_new_tokens and int(max_new_tokens)
-            self.batch_size = int(batch_size)
-            if self.batch_size < 1: raise bad_field("batch_size", batch_size, "a positive integer")
+            self.methods, self.frames, self.batch_size = methods_of(methods), positive("frames", frames), positive("batch_size", batch_size)
+            self.most = None if max_new_tokens is None else positive("max_new_tokens", max_new_tokens)
             if device is None and torch.cuda.is_available(): device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             self.device = resolve_device(device)
             chosen = dict(attn_implementation=attn_implementation) if attn_implementation else {}
@@ -221,13 +232,14 @@ def chat_class():
                     for text, n, tokens, own in zip(texts, given, new, pruned)]
 
         def pruned(self, report, ids) -> list: # a dictionary for each sample
-            "Tokens of each stage, in and kept: patches before and in the tower, behind it visual tokens of the language model."
+            "Tokens of each stage, in and kept: patches before and in the tower, behind it visual tokens of the language model. What is not known is left out."
             placeholders = sum(ids == getattr(self.network.config, f"{kind}_token_id", -1) for kind in ("image", "video")).sum(-1).tolist()
             found = [{} for _ in placeholders]
             for stage in report.stage.unique():
                 cell = 1 if stage == "language" else model_sizes(self.network).tower.cell
                 n_in = [n * cell for n in placeholders]
-                n_kept = kept_by_question(report, stage, n_in) or n_in # nothing was to be pruned
+                n_kept = kept_by_question(report, stage, n_in)
+                if n_kept is None: continue # the stage's rows hold other tokens than these: whose they are is not known
                 for own, n, kept in zip(found, n_in, n_kept): own |= {f"{stage}_in": n, f"{stage}_kept": kept}
             return found
     return Chat
