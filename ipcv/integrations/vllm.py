@@ -75,7 +75,7 @@ class Pruned:
         self.now = None # the pass
         self.undo = [wrap(block, "forward", partial(self.block, i)) for i, block in enumerate(self.tower.blocks)]
         self.undo.append(wrap(self.tower.module, "forward", self.forward))
-        logger.info("%s prunes before block %d of %d", method, method.prune_layer, self.tower.depth)
+        logger.info("%s%s: %s prunes before block %d of %d", PREFIX, architecture, method, method.prune_layer, self.tower.depth)
     def remove(self):
         "Leave the tower as it was."
         for undo in self.undo: undo()
@@ -168,8 +168,8 @@ def model_class(architecture:str): # one of TOWERS
     class Info(base._processor_factory.info):
         @property
         def model_id(self): return f"{super().model_id} {getattr(self.get_hf_config(), OPTION, None)}"
-    Compressed.__name__ = Compressed.__qualname__ = PREFIX + architecture
-    Compressed.__module__ = __name__
+    Compressed.__name__ = base.__name__ # vLLM looks up what it knows of a model by this name, for speculative decoding
+    Compressed.__module__, Compressed.__qualname__ = __name__, PREFIX + architecture # where `pickle` finds it
     Compressed._processor_factory = replace(base._processor_factory, info=Info)
     return Compressed
 
