@@ -11,7 +11,7 @@ from copy import deepcopy
 from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from .attention import rotate
 
 # %% ../../nbs/72_toys_vllm.ipynb #block

@@ -8,11 +8,10 @@ __all__ = ['JUDGE', 'BENCHMARKS', 'FRAMES', 'ELSEWHERE', 'GREEDY', 'NO_ANSWER', 
            'manifests']
 
 # %% ../../nbs/62_lmms.ipynb #imports
-import os, time
+import os
 from collections import defaultdict, namedtuple
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 import torch
 from tqdm import tqdm
 from ..errors import ConfigError, bad_field

@@ -7,12 +7,9 @@ __all__ = ['PREFIX', 'OPTION', 'BACKENDS', 'logger', 'HELP', 'engine_method', 'f
            'check_engine', 'check_config', 'counter', 'add_metric', 'Extension', 'register', 'model_class']
 
 # %% ../../nbs/63_vllm.ipynb #imports
-import json, logging, time
+import logging, time
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
-from importlib import import_module
-from pathlib import Path
-from torch import Tensor
 from ..errors import ConfigError, NothingPrunedError, UnsupportedModelError
 from ..families.vllm_towers import TOWERS
 from ..hooks import wrap
@@ -95,6 +92,7 @@ class Pruned:
     def count(self, items, counts):
         "Add a pass to the totals, to the metrics, and now and then to the log."
         self.totals.passes += 1
+        self.totals.prunable += sum(n > 1 for n in items.patches)
         new = dict(items=len(items), tokens_in=items.total, tokens_kept=sum(counts))
         for name, value in new.items():
             setattr(self.totals, name, getattr(self.totals, name) + value)
