@@ -73,6 +73,7 @@ def answers():
         equal(answers_of(llm, prompts(processor, rows)), expected(model, processor, rows, method), method)
         info = MULTIMODAL_REGISTRY.get_processing_info(llm.llm_engine.vllm_config.model_config)
         assert info.model_id.endswith(method) # what the engine caches of an image is keyed by it
+        assert llm.apply_model(lambda model: type(model).__name__) == ["Qwen2VLForConditionalGeneration"] # by which the engine decides for some models
         report, = llm.collective_rpc("ipcv_report")
         if method == "vanilla": assert report is None
         else:

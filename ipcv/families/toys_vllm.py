@@ -11,7 +11,7 @@ from copy import deepcopy
 from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from .attention import rotate
 
 # %% ../../nbs/72_toys_vllm.ipynb #block
@@ -52,12 +52,14 @@ class EngineAttention(nn.Module):
         return self.proj(out.flatten(1).unsqueeze(1))[0]
 
 class AddingNorm(nn.Module):
-    "A norm that may be given what to add first, and then returns the sum too."
+    "A norm that may be given what to add first. Then it returns the sum too and, as vLLM's fused kernel on a GPU, writes both over what it was given."
     def __init__(self, stock:nn.Module):
         super().__init__()
         self.stock = stock
     def forward(self, x, residual=None):
-        return self.stock(x) if residual is None else (self.stock(x + residual), x + residual)
+        if residual is None: return self.stock(x)
+        residual += x
+        return x.copy_(self.stock(residual)), residual
 
 class EngineBlock(nn.Module):
     "A block as vLLM calls it."

@@ -24,7 +24,7 @@ from ..tokens import numbers, offsets
 
 # %% ../../nbs/79_vllm_towers.ipynb #view
 class EngineView(BlockView):
-    "One block of a vLLM tower taken apart; attention of stabilized blocks is torch's."
+    "One block of a vLLM tower taken apart; attention of stabilized blocks is torch's. Equation 8 of arXiv:2512.18747."
     def attention(self, x, keep=slice(None)): # (N, D) normed -> (K, D)
         return self.out(self.attend(self.queries(x[keep]), *self.keys_values(x)))
     def attend(self, q, k, v): # (K, H, d), twice (N, H, d) -> (K, H, d)
@@ -48,15 +48,16 @@ class JointView(EngineView):
         else: q, k, v = joint.squeeze(1).unflatten(-1, (3, self.heads, -1)).unbind(1)
         q, k = self.module.apply_rotary_emb(torch.stack([q, k]), *(self.kwargs[name] for name in TABLES)).unbind(0)
         return q, k, v
-    def keys(self, x): return self.projected_heads(x)[1]
+    def keys(self, x): return self.projected_heads(x)[1] # (N, D) -> (N, H, d)
     def attention(self, x, keep=slice(None)): # (N, D) normed -> (K, D)
         q, k, v = self.projected_heads(x)
         return self.out(self.attend(q[keep], k, v))
-    def out(self, heads): return first(self.module.proj(heads.flatten(1).unsqueeze(1))).squeeze(1)
+    def out(self, heads): # (K, H, d) -> (K, D)
+        return first(self.module.proj(heads.flatten(1).unsqueeze(1))).squeeze(1)
 
 TABLES = "rotary_pos_emb_cos", "rotary_pos_emb_sin" # (N, d / 2) each
 
-def first(given):
+def first(given): # a tensor, or a pair
     "What a linear layer of the engine computes, without the bias that it may hand on."
     return given[0] if isinstance(given, tuple) else given
 
@@ -65,24 +66,25 @@ class EngineTower:
     "What all vLLM towers have in common, over the adapter of a family; for methods that give back every token."
     parts = EngineView
     loops = False # does the engine's attention read boundaries on the host? Set when the engine is known
-    def view(self, index, kwargs, kept_kwargs, split, alone=False):
+    def view(self, index, kwargs, kept_kwargs, split, alone=False): # as in `VisionTower`
         lengths = () if split is None else self.segments(index, split.items)
         return self.parts(self.names, self.blocks[index], kwargs, kept_kwargs, split, lengths, alone)
 
 class PackedEngineTower(EngineTower):
-    "With all items in one list, (N, 1, D)."
+    "With all items in one list, (N, 1, D) outside a pass and (N, D) inside."
     parts = JointView
     arguments = "x", "grid_thw"
     def items(self, modality, args, kwargs):
+        "Raises `UnsupportedModelError` for a call without grids."
         grids = self.named(args, kwargs).get("grid_thw")
         if grids is None: raise UnsupportedModelError("the engine calls its tower without grids, as for a CUDA graph: a pass does not know its items; leave cudagraph_mm_encoder off")
         grids = tuple(map(tuple, grids.tolist() if isinstance(grids, Tensor) else grids))
         return self.items_of(tuple(modality or ("video" if t > 1 else "image") for t, h, w in grids), grids)
     def open(self, states, items=None): return states.squeeze(1) # (N, 1, D) -> (N, D)
     def close(self, states, split, windows): return states.unsqueeze(1)
-    def run_stock(self, index, states, stock, kwargs, everything): return stock(states, **kwargs)
-    def run_pruned(self, index, states, stock, kwargs, split): return stock(states.unsqueeze(1), **kwargs).squeeze(1)
-    def tables(self, kwargs, place): return {name: kwargs[name].index_select(0, place) for name in TABLES}
+    def run_stock(self, index, states, stock, kwargs, everything): return stock(states, **kwargs) # (N, 1, D) -> (N, 1, D)
+    def run_pruned(self, index, states, stock, kwargs, split): return stock(states.unsqueeze(1), **kwargs).squeeze(1) # (K, D) -> (K, D)
+    def tables(self, kwargs, place): return {name: kwargs[name].index_select(0, place) for name in TABLES} # of these tokens
     def ordered_kwargs(self, index, kwargs, split):
         return kwargs | self.tables(kwargs, split.within(self.segments(index, split.items)).order)
     def kept_kwargs(self, index, kwargs, split):
@@ -94,17 +96,25 @@ class PackedEngineTower(EngineTower):
         if most is not None: most = torch.tensor(longest, dtype=torch.int32) # on the host, as stock has it
         return kwargs | self.tables(kwargs, split.keep) | dict(cu_seqlens=ends.to(given.dtype), max_seqlen=most)
 
-class EngineQwen2VL(PackedEngineTower, Qwen2VLTower): "Qwen2-VL's."
+class EngineQwen2VL(PackedEngineTower, Qwen2VLTower): "Qwen2-VL's, vLLM's `Qwen2VisionTransformer`."
 
 class EngineQwen2_5_VL(PackedEngineTower, Qwen2_5_VLTower):
-    "Qwen2.5-VL's: two kinds of segments, a norm that may add the residual."
-    @property
-    def window(self): return self.module.window_size // self.module.spatial_merge_size // self.module.patch_size
+    """Qwen2.5-VL's, vLLM's `Qwen2_5_VisionTransformer`: two kinds of segments, a norm that may add the residual.
 
-class EngineQwen3VL(PackedEngineTower, Qwen3VLTower): "Qwen3-VL's, with DeepStack."
+    On a GPU that norm (vLLM's `fused_add_rms_norm`) writes over the block's input. A pass still needs it, for scores and for
+    what kept tokens were when they were pruned, so blocks are given a copy."""
+    @property
+    def window(self): # merge windows along an attention window
+        return self.module.window_size // self.module.spatial_merge_size // self.module.patch_size
+    def run_stock(self, index, states, stock, kwargs, everything):
+        return super().run_stock(index, states.clone(), stock, kwargs, everything)
+    def run_pruned(self, index, states, stock, kwargs, split):
+        return super().run_pruned(index, states.clone(), stock, kwargs, split)
+
+class EngineQwen3VL(PackedEngineTower, Qwen3VLTower): "Qwen3-VL's, with DeepStack, vLLM's `Qwen3_VisionTransformer`."
 
 class EngineInternVL(EngineTower, InternVLTower):
-    "InternVL's, in the format of transformers: the engine builds no blocks behind the feature layer, and reads the last one."
+    "InternVL's, in the format of transformers, vLLM's `InternS1VisionModel`: no blocks behind the feature layer are built, the last one is read."
     with_norms = replace(InternVLTower.names, mlp=("mlp",), output=("attention.projection_layer",), returns_weights=False)
     @cached_property
     def names(self):

@@ -4,29 +4,29 @@
 
 # %% auto #0
 __all__ = ['JUDGE', 'BENCHMARKS', 'FRAMES', 'ELSEWHERE', 'GREEDY', 'NO_ANSWER', 'Question', 'Benchmark', 'Conversation',
-           'read_message', 'clip_of', 'batch_inputs', 'generation', 'cut', 'methods_of', 'chat_class', 'manifests']
+           'read_message', 'clip_of', 'batch_inputs', 'positive', 'generation', 'cut', 'methods_of', 'chat_class',
+           'manifests']
 
 # %% ../../nbs/62_lmms.ipynb #imports
-import os, time
+import os
 from collections import defaultdict, namedtuple
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 import torch
 from tqdm import tqdm
-from ..errors import ConfigError, VideoError, bad_field
+from ..errors import ConfigError, bad_field
 from ..families.sizes import model_sizes
 from ..loading import as_they_are, check_takes_clips, load, resolve_device, to_rgb
 from ..measure.profile import Watch, watched
 from ..methods.text import parse
 from ..runtime.compress import compress
 from ..runtime.report import kept_by_question
-from ..video import read_video
+from ..video import check_sampling, read_video
 
 # %% ../../nbs/62_lmms.ipynb #benchmarks
 @dataclass(frozen=True)
 class Benchmark:
-    "A column of the paper's tables as a task of lmms-eval 0.7.3."
+    "A column of the paper's tables (arXiv:2512.18747) as a task of lmms-eval 0.7.3."
     column:str # in Tables 1 to 3
     task:str
     split:str
@@ -60,7 +60,7 @@ FRAMES = 16 # of a clip, where nothing else is said
 
 @dataclass
 class Conversation:
-    "What one question comes to."
+    "One question as a processor takes it."
     messages:list # for a chat template, pictures and clips as placeholders
     pictures:list # PIL, RGB
     clips:list # (T, H, W, 3) uint8
@@ -69,7 +69,7 @@ def read_message(
     messages:list, # as the harness has them: role, and content with type and text or url
     frames:int=FRAMES, # of each clip, or all where it has fewer
 ) -> Conversation:
-    "Raises `ConfigError` for sound and for a stretch of a video, `ImageError` and `VideoError`."
+    "A question with its pictures and clips read. Raises `ConfigError` for sound and for a stretch of a video, `ImageError` and `VideoError`."
     out = Conversation([], [], [])
     for message in messages:
         content = message["content"]
@@ -91,15 +91,18 @@ def read_message(
     return out
 
 def clip_of(source, frames:int): # (T, H, W, 3) uint8
-    "So many frames of a file; all of one that has fewer."
+    "So many frames of a file; all of one that has fewer. Raises `ConfigError` for bad `frames` and for more than memory takes, `VideoError`."
+    check_sampling(frames, None)
     try: return read_video(source, frames=frames)
-    except ConfigError: return read_video(source)
+    except ConfigError as error: # the clip has fewer, or they are too large
+        try: return read_video(source)
+        except ConfigError: raise error from None
 
 def batch_inputs(
     processor,
-    conversations:list,
+    conversations:list, # B of `Conversation`
     device="cpu",
-) -> dict: # of `generate`
+) -> dict: # of `generate`: `input_ids` (B, L), padded on the left, and pixels of all pictures and clips
     "Several conversations as one padded batch. Raises `VideoError` where the processor takes no clips."
     texts = [processor.apply_chat_template(c.messages, add_generation_prompt=True, tokenize=False) for c in conversations]
     pictures, clips = [c.pictures for c in conversations], sum((c.clips for c in conversations), [])
@@ -114,19 +117,27 @@ def batch_inputs(
 ELSEWHERE = "image_aspect_ratio", # of tasks, for models of one family
 GREEDY = dict(temperature=(0, 0.0, None), top_p=(1, 1.0, None), top_k=(None,), num_beams=(1, None), do_sample=(False, None)) # values under which nothing is drawn
 
+def positive(field:str, value) -> int: # as the harness hands it over, a number or its text
+    "An integer of at least 1. Raises `ConfigError`."
+    try: number = int(str(value))
+    except ValueError: number = 0
+    if number < 1: raise bad_field(field, value, "a positive integer")
+    return number
+
 def generation(
     asked:dict, # `generation_kwargs` of a task
     most:int|None, # tokens of an answer; None: as the task says
 ) -> tuple: # (kwargs of `generate`, texts at which an answer ends)
-    "Raises `ConfigError` for what would not be done."
+    "A task's settings for `generate`; 1,024 tokens where neither says how many. Raises `ConfigError` for what would not be done."
     asked = {name: value for name, value in asked.items() if name not in ELSEWHERE}
-    until, length = asked.pop("until", None) or [], asked.pop("max_new_tokens", None) or 1024
-    if most: length = most
+    until, length = asked.pop("until", None) or [], asked.pop("max_new_tokens", None)
+    if most is not None: length = most
+    length = 1024 if length is None else positive("max_new_tokens", length)
     drawn = bool(asked.get("do_sample")) or (asked.get("temperature") or 0) > 0
     known = {name: value for name, value in asked.items() if name in GREEDY}
     if other := sorted(set(asked) - set(known)): raise ConfigError(f"a task's generation_kwargs have {', '.join(other)}; allowed: max_new_tokens, until, {', '.join(GREEDY)}")
     if not drawn: known = {name: value for name, value in known.items() if value not in GREEDY[name] and name != "top_p"}
-    return known | dict(max_new_tokens=int(length), do_sample=drawn), [until] if isinstance(until, str) else list(until)
+    return known | dict(max_new_tokens=length, do_sample=drawn), [until] if isinstance(until, str) else list(until)
 
 def cut(text:str, until:list) -> str:
     "An answer up to the first of these texts."
@@ -135,7 +146,7 @@ def cut(text:str, until:list) -> str:
     return text.strip()
 
 def methods_of(text:str|None) -> tuple:
-    "Methods of `model_args`, semicolons for commas. Raises `ConfigError`."
+    "Methods of `model_args`, semicolons for commas; without any those of the variable IPCV_METHODS. Raises `ConfigError`."
     return parse((text or os.environ.get("IPCV_METHODS") or "vanilla").replace(";", ","))
 
 # %% ../../nbs/62_lmms.ipynb #class
@@ -144,7 +155,7 @@ Question = namedtuple("Question", "context to_messages settings number task spli
 
 @lru_cache(None)
 def chat_class():
-    "The harness' model class."
+    "The harness' model class. Raises `ImportError` without lmms-eval."
     from lmms_eval.api.instance import GenerationResult, TokenCounts
     from lmms_eval.api.model import lmms
 
@@ -155,7 +166,9 @@ def chat_class():
         def to_dict(self): return super().to_dict() | (self.more or {})
 
     class Chat(lmms):
-        "`--model ipcv`."
+        """`--model ipcv`: its arguments are `model_args`; `loaded` is a (model, processor) in place of `pretrained`.
+
+        Raises `ConfigError` for unknown or bad ones and for a method that the model cannot run, and what `load` raises."""
         is_simple = False
         def __init__(self, pretrained:str=None, methods:str=None, batch_size=1, device=None, dtype="auto", frames:int=FRAMES,
                      max_new_tokens:int=None, attn_implementation:str=None, max_batch_size=None, loaded=None, **unknown):
@@ -163,9 +176,8 @@ def chat_class():
             if unknown:
                 allowed = "pretrained, methods, dtype, frames, max_new_tokens, attn_implementation"
                 raise ConfigError(f"model_args have {', '.join(unknown)}; allowed: {allowed}, and batch_size and device as flags")
-            self.methods, self.frames, self.most = methods_of(methods), int(frames), max_new_tokens and int(max_new_tokens)
-            self.batch_size = int(batch_size)
-            if self.batch_size < 1: raise bad_field("batch_size", batch_size, "a positive integer")
+            self.methods, self.frames, self.batch_size = methods_of(methods), positive("frames", frames), positive("batch_size", batch_size)
+            self.most = None if max_new_tokens is None else positive("max_new_tokens", max_new_tokens)
             if device is None and torch.cuda.is_available(): device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             self.device = resolve_device(device)
             chosen = dict(attn_implementation=attn_implementation) if attn_implementation else {}
@@ -174,7 +186,7 @@ def chat_class():
             self.use(self.methods)
 
         def use(self, methods:tuple):
-            "Answer under these methods from now on. Raises before any question is asked what cannot run."
+            "Answer under these methods from now on. Raises what `compress` raises for those that cannot run, before any question is asked."
             compress(self.network, *methods).remove()
             self.methods = methods
 
@@ -182,7 +194,8 @@ def chat_class():
         def loglikelihood(self, requests): raise ConfigError("a task asks for likelihoods; allowed: tasks whose output_type is generate_until")
         def generate_until_multi_round(self, requests): raise ConfigError("a task asks in several rounds; allowed: tasks whose output_type is generate_until")
 
-        def generate_until(self, requests) -> list:
+        def generate_until(self, requests) -> list: # of `GenerationResult`, in the order of the requests
+            "Answers in batches of questions with the same settings. Raises `ConfigError` for a task that cannot be asked like this."
             self.check_whole(requests)
             alike, answers = defaultdict(list), [None] * len(requests)
             for i, request in enumerate(requests): alike[repr(sorted(Question(*request.args).settings.items()))].append(i)
@@ -196,6 +209,7 @@ def chat_class():
             return answers
 
         def check_whole(self, requests):
+            "Raise `ConfigError` where a task that divides by all of its questions is asked a part of them."
             asked = defaultdict(int)
             for request in requests: asked[Question(*request.args)[-2:]] += 1
             for (task, split), n in asked.items():
@@ -204,7 +218,7 @@ def chat_class():
                 if n * self.world_size < there: raise ConfigError(f"{task} is asked {n} of its {there} questions, but divides by all; leave --limit out")
 
         def answer(self, requests) -> list:
-            "A batch, with a handle of its own: where nothing was pruned that could have been, it raises."
+            "A batch, with a handle of its own: `NothingPrunedError` where nothing was pruned that could have been."
             questions = [Question(*request.args) for request in requests]
             docs = [self.task_dict[q.task][q.split][q.number] for q in questions]
             conversations = [read_message(q.to_messages(doc), self.frames) for q, doc in zip(questions, docs)]
@@ -220,14 +234,15 @@ def chat_class():
             return [GenerationResult(text or NO_ANSWER, Counts(n, len(tokens), more=own | stages | dict(batch=len(texts))))
                     for text, n, tokens, own in zip(texts, given, new, pruned)]
 
-        def pruned(self, report, ids) -> list: # a dictionary for each sample
-            "Tokens of each stage, in and kept: patches before and in the tower, behind it visual tokens of the language model."
+        def pruned(self, report, ids) -> list: # of the batch's pass, (B, L); a dictionary for each sample
+            "Tokens of each stage, in and kept: patches before and in the tower, behind it visual tokens of the language model. What is not known is left out."
             placeholders = sum(ids == getattr(self.network.config, f"{kind}_token_id", -1) for kind in ("image", "video")).sum(-1).tolist()
             found = [{} for _ in placeholders]
             for stage in report.stage.unique():
                 cell = 1 if stage == "language" else model_sizes(self.network).tower.cell
                 n_in = [n * cell for n in placeholders]
-                n_kept = kept_by_question(report, stage, n_in) or n_in # nothing was to be pruned
+                n_kept = kept_by_question(report, stage, n_in)
+                if n_kept is None: continue # the stage's rows hold other tokens than these: whose they are is not known
                 for own, n, kept in zip(found, n_in, n_kept): own |= {f"{stage}_in": n, f"{stage}_kept": kept}
             return found
     return Chat

@@ -7,12 +7,9 @@ __all__ = ['PREFIX', 'OPTION', 'BACKENDS', 'logger', 'HELP', 'engine_method', 'f
            'check_engine', 'check_config', 'counter', 'add_metric', 'Extension', 'register', 'model_class']
 
 # %% ../../nbs/63_vllm.ipynb #imports
-import json, logging, time
+import logging, time
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
-from importlib import import_module
-from pathlib import Path
-from torch import Tensor
 from ..errors import ConfigError, NothingPrunedError, UnsupportedModelError
 from ..families.vllm_towers import TOWERS
 from ..hooks import wrap
@@ -22,8 +19,8 @@ from ..runtime.report import Totals
 # %% ../../nbs/63_vllm.ipynb #method
 PREFIX, OPTION = "IPCV", "ipcv" # of architecture names; where the method's text stands in the model's configuration
 
-def engine_method(text:str): # a method, or None for "vanilla"
-    "The method of a text, if an engine can run it. Raises `ConfigError`."
+def engine_method(text:str): # a method, or None for "vanilla" and for one that keeps everything
+    "The method of a text, if an engine can run it. Raises `ConfigError` for others."
     if not isinstance(text, str): raise ConfigError(f"{OPTION} is {text!r}; allowed: a method's text, such as 'ipcv:retain=0.35'")
     methods, instead = parse(text), "allowed: one method of the vision stage that gives back every token, such as 'ipcv:retain=0.35'"
     if not methods: return None
@@ -40,14 +37,14 @@ def flags(
     model:str, # as `LLM` takes it: a folder or a hub id
     **hf_overrides, # others
 ) -> dict: # for `LLM(model, **flags(...))`
-    "The flags that switch a method on. Raises `ConfigError` for what an engine cannot run."
+    "The flags that switch a method on. Raises `ConfigError` and `UnsupportedModelError` for what cannot run, `OSError` for a missing model."
     engine_method(text)
     architecture = PREFIX + architecture_of(model)
     return dict(hf_overrides=hf_overrides | {"architectures": [architecture], OPTION: text},
                 worker_extension_cls="ipcv.integrations.vllm.Extension")
 
 def architecture_of(model:str) -> str: # of those in `TOWERS`
-    "The architecture of a model that can be compressed. Raises `UnsupportedModelError` for others."
+    "The architecture of a model that can be compressed. Raises `UnsupportedModelError` for others, `OSError` for a missing one."
     from transformers import PreTrainedConfig
     config, _ = PreTrainedConfig.get_config_dict(model)
     found = [name.removeprefix(PREFIX) for name in config.get("architectures") or ()]
@@ -60,7 +57,9 @@ BACKENDS = {"TORCH_SDPA": True, "FLASH_ATTN": False, "TRITON_ATTN": False, "ROCM
 logger = logging.getLogger("vllm.ipcv") # below vLLM's, with its format and level
 
 class Pruned:
-    "A method in an engine's tower: runs its passes and counts them."
+    """A method in an engine's tower, from its creation to `remove`: runs its passes and counts items, and patches in and kept.
+
+    Raises `UnsupportedModelError` for a tower that cannot be pruned, `ConfigError` for a method that it cannot run."""
     every = 10 # seconds between lines in the log
     def __init__(self,
         model, # the engine's model: `visual`, with `blocks`
@@ -75,15 +74,16 @@ class Pruned:
         self.now = None # the pass
         self.undo = [wrap(block, "forward", partial(self.block, i)) for i, block in enumerate(self.tower.blocks)]
         self.undo.append(wrap(self.tower.module, "forward", self.forward))
-        logger.info("%s prunes before block %d of %d", method, method.prune_layer, self.tower.depth)
+        logger.info("%s%s: %s prunes before block %d of %d", PREFIX, architecture, method, method.prune_layer, self.tower.depth)
     def remove(self):
         "Leave the tower as it was."
         for undo in self.undo: undo()
-    def block(self, index, previous, states, **kwargs):
+    def block(self, index, previous, states, **kwargs): # (N, 1, D), tiles (B, N, D); the same, with fewer tokens once they are pruned
+        "Around a block; outside a pass it runs as it is."
         if self.now is None: return previous(states, **kwargs)
         return self.now.block(index, states, previous, kwargs)
     def forward(self, previous, *args, **kwargs):
-        "Around the tower: one pass over all its items."
+        "Around the tower: one pass over all its items. Raises `NothingPrunedError`, and `UnsupportedModelError` for a call without grids."
         items = self.tower.items(None, args, kwargs)
         self.now = tower_pass = self.method.start(self.tower, items)
         tower_pass.taps = self.tower.taps(kwargs)
@@ -92,9 +92,10 @@ class Pruned:
         if not tower_pass.finished: raise NothingPrunedError(f"{self.method} pruned nothing: the engine did not run the tower's blocks one after the other")
         self.count(items, tower_pass.counts)
         return out
-    def count(self, items, counts):
+    def count(self, items, counts): # of each item: patches that stayed
         "Add a pass to the totals, to the metrics, and now and then to the log."
         self.totals.passes += 1
+        self.totals.prunable += sum(n > 1 for n in items.patches)
         new = dict(items=len(items), tokens_in=items.total, tokens_kept=sum(counts))
         for name, value in new.items():
             setattr(self.totals, name, getattr(self.totals, name) + value)
@@ -105,7 +106,7 @@ class Pruned:
 
 # %% ../../nbs/63_vllm.ipynb #check
 def check_engine(tower) -> str: # one of BACKENDS
-    "The engine's attention. Raises `UnsupportedModelError` for towers in which a pass would not compute what the engine computes."
+    "The engine's attention in the tower. Raises `UnsupportedModelError` for towers in which a pass would not compute what the engine computes."
     backend = tower.attentions()[0].attn.attn_backend.name
     if backend not in BACKENDS:
         raise UnsupportedModelError(f"the engine's vision attention is {backend}; ipcv runs with --mm-encoder-attn-backend {', '.join(BACKENDS)}")
@@ -128,19 +129,20 @@ def check_config(config): # vLLM's whole configuration
 HELP = dict(items="images, videos or tiles that met the method", tokens_in="patches of the vision tower before pruning", tokens_kept="patches kept by pruning")
 
 @lru_cache(None)
-def counter(name:str): # of HELP
+def counter(name:str): # of HELP -> Counter|None
     "A counter of this process; None without `prometheus_client`."
     try: from prometheus_client import Counter
     except ImportError: return None
     return Counter(f"ipcv_{name}", HELP[name], ["method"])
 
-def add_metric(name:str, method:str, value:int):
+def add_metric(name:str, method:str, value:int): # of HELP; a method's text; items or patches
+    "Add to a counter, if there are any."
     if (found := counter(name)) is not None: found.labels(method).inc(value)
 
 class Extension:
     "What `worker_extension_cls` adds to vLLM's workers."
     def ipcv_report(self) -> dict|None: # of this worker
-        "Totals of the tower's passes, those at the engine's start included; None where no method runs."
+        "The method, passes, items, and patches in and kept, the engine's own passes at its start included; None where no method runs."
         pruned = getattr(self.model_runner.model, "ipcv", None)
         return None if pruned is None else dict(method=str(pruned.method), **asdict(pruned.totals))
 
@@ -153,7 +155,7 @@ def register():
 
 @lru_cache(None)
 def model_class(architecture:str): # one of TOWERS
-    "vLLM's class of an architecture, whose models prune."
+    "vLLM's class of an architecture, whose models prune; building one raises `ConfigError` and `UnsupportedModelError` where it cannot."
     from vllm import ModelRegistry
     base = ModelRegistry._try_load_model_cls(architecture)
 
@@ -168,8 +170,8 @@ def model_class(architecture:str): # one of TOWERS
     class Info(base._processor_factory.info):
         @property
         def model_id(self): return f"{super().model_id} {getattr(self.get_hf_config(), OPTION, None)}"
-    Compressed.__name__ = Compressed.__qualname__ = PREFIX + architecture
-    Compressed.__module__ = __name__
+    Compressed.__name__ = base.__name__ # vLLM looks up what it knows of a model by this name, for speculative decoding
+    Compressed.__module__, Compressed.__qualname__ = __name__, PREFIX + architecture # where `pickle` finds it
     Compressed._processor_factory = replace(base._processor_factory, info=Info)
     return Compressed
 
