@@ -177,7 +177,7 @@ def server(method, **env):
     given = flags(method, tiny_folder())
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", tiny_folder(), "--served-model-name", "tiny", "--port", str(port), "--host", "127.0.0.1",
                "--dtype", "float32", "--max-model-len", "4096", "--enforce-eager", "--limit-mm-per-prompt", json.dumps(SETTINGS["limit_mm_per_prompt"]),
-               "--hf-overrides", json.dumps(given["hf_overrides"])]
+               "--hf-overrides", json.dumps(given["hf_overrides"]), "--worker-extension-cls", given["worker_extension_cls"]]
     log = tempfile.TemporaryFile()
     process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -203,23 +203,27 @@ def as_url(picture):
 
 
 def serving():
-    "16 requests at once, and the metrics."
+    "16 requests at once, the metrics, and the workers' report."
     from ipcv import load
     model, processor = load("tiny")
     rows = questions(48)
+    def post(url, **body):
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=300) as got: return json.load(got)
     def chat(address, row):
         content = [*(dict(type="image_url", image_url=dict(url=as_url(p))) for p in row["images"]), dict(type="text", text=row["question"])]
-        body = dict(model="tiny", messages=[dict(role="user", content=content)], temperature=0, max_tokens=24)
-        request = urllib.request.Request(f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=300) as got: return json.load(got)["choices"][0]["message"]["content"].strip()
-    with tempfile.TemporaryDirectory() as folder, server(METHOD, PROMETHEUS_MULTIPROC_DIR=folder) as address:
+        got = post(f"{address}/v1/chat/completions", model="tiny", messages=[dict(role="user", content=content)], temperature=0, max_tokens=24)
+        return got["choices"][0]["message"]["content"].strip()
+    with tempfile.TemporaryDirectory() as folder, server(METHOD, PROMETHEUS_MULTIPROC_DIR=folder, VLLM_SERVER_DEV_MODE="1") as address:
         with ThreadPoolExecutor(16) as pool: got = list(pool.map(lambda row: chat(address, row), rows))
         equal(got, expected(model, processor, rows, METHOD), "16 requests at once")
         with urllib.request.urlopen(f"{address}/metrics") as page:
             lines = [line for line in page.read().decode().splitlines() if line.startswith("ipcv_")]
-    print("  " + "\n  ".join(lines))
+        report, = post(f"{address}/collective_rpc", method="ipcv_report")["results"]
+    print("  " + "\n  ".join([*lines, str(report)]))
     counts = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines}
     assert 0 < counts["ipcv_tokens_kept_total"] < counts["ipcv_tokens_in_total"] and counts["ipcv_items_total"] > 0
+    assert report["method"] == METHOD and report["tokens_kept"] == counts["ipcv_tokens_kept_total"], report
 
 
 def refusals():

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JUDGE', 'BENCHMARKS', 'FRAMES', 'ELSEWHERE', 'GREEDY', 'NO_ANSWER', 'Question', 'Benchmark', 'Conversation',
-           'read_message', 'clip_of', 'batch_inputs', 'positive', 'generation', 'cut', 'methods_of', 'chat_class',
-           'manifests']
+           'read_message', 'clip_of', 'batch_inputs', 'positive', 'generation', 'cut', 'answer_length', 'methods_of',
+           'chat_class', 'manifests']
 
 # %% ../../nbs/62_lmms.ipynb #imports
 import os
@@ -145,9 +145,16 @@ def cut(text:str, until:list) -> str:
         if end: text = text.split(end)[0]
     return text.strip()
 
+def answer_length(tokens, ends) -> int: # (L,) of an answer in a batch; ids that end one, one id or None
+    "Tokens of an answer with the one that ends it, without what fills it up to the longest of its batch."
+    last = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).nonzero()
+    return int(last[0]) + 1 if len(last) else len(tokens)
+
 def methods_of(text:str|None) -> tuple:
-    "Methods of `model_args`, semicolons for commas; without any those of the variable IPCV_METHODS. Raises `ConfigError`."
-    return parse((text or os.environ.get("IPCV_METHODS") or "vanilla").replace(";", ","))
+    "Methods of `model_args`, semicolons for commas; without any those of the variable IPCV_METHODS, which it says. Raises `ConfigError`."
+    elsewhere = os.environ.get("IPCV_METHODS")
+    if not text and elsewhere: print(f"methods={elsewhere}, from the variable IPCV_METHODS")
+    return parse((text or elsewhere or "vanilla").replace(";", ","))
 
 # %% ../../nbs/62_lmms.ipynb #class
 NO_ANSWER = "(no answer)"
@@ -178,6 +185,7 @@ def chat_class():
                 raise ConfigError(f"model_args have {', '.join(unknown)}; allowed: {allowed}, and batch_size and device as flags")
             self.methods, self.frames, self.batch_size = methods_of(methods), positive("frames", frames), positive("batch_size", batch_size)
             self.most = None if max_new_tokens is None else positive("max_new_tokens", max_new_tokens)
+            if pretrained is None and loaded is None: raise bad_field("pretrained", None, "a folder, a hub id or the name of a model that ships, in model_args")
             if device is None and torch.cuda.is_available(): device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             self.device = resolve_device(device)
             chosen = dict(attn_implementation=attn_implementation) if attn_implementation else {}
@@ -231,7 +239,8 @@ def chat_class():
             texts = [cut(text, until) for text in self.processor.batch_decode(new, skip_special_tokens=True)]
             given = inputs["attention_mask"].sum(1).tolist()
             pruned = self.pruned(run.report, inputs["input_ids"])
-            return [GenerationResult(text or NO_ANSWER, Counts(n, len(tokens), more=own | stages | dict(batch=len(texts))))
+            ends = self.network.generation_config.eos_token_id
+            return [GenerationResult(text or NO_ANSWER, Counts(n, answer_length(tokens, ends), more=own | stages | dict(batch=len(texts))))
                     for text, n, tokens, own in zip(texts, given, new, pruned)]
 
         def pruned(self, report, ids) -> list: # of the batch's pass, (B, L); a dictionary for each sample

@@ -84,19 +84,24 @@ class Missing(LookupError):
     "Results that a claim needs are not there."
 
 class Results:
-    "What experiments have measured on one model: tables, answers, times."
+    "What experiments have measured on one model: tables, answers, times. `committed` names those that were not run again."
     def __init__(self, folder,        # of `ipcv reproduce`
                  model="tiny",        # name of the model's folder there, "tiny-reading" for the reading size
-                 tables=None):        # folder of <experiment>.csv to use where the other has no table
-        self.folder, self.model, self.tables, self.kept = Path(folder), model, tables and Path(tables), {}
+                 recorded=None):      # the folder `experiments`, for experiments that the other lacks
+        self.folder, self.model, self.recorded, self.kept = Path(folder), model, recorded and Path(recorded), {}
+        self.committed = set()
 
     def file(self, name:str, file:str)->Path:
-        "A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'."
+        "A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'. Raises `Missing`."
         experiment, _, part = name.partition("/")
-        found = sorted(self.folder.glob(f"{experiment}*/{self.model}/{part or '.'}/{file}"))
-        shipped = self.tables and file == "table.csv" and not part
-        if not found and shipped:
-            found = sorted(self.tables.glob(f"{experiment}*.csv"))
+        within = f"{experiment}*/{self.model}/{part or '.'}/{file}"
+        found = sorted(self.folder.glob(within))
+        if not found and self.recorded and not any(self.folder.glob(f"{experiment}*/{self.model}/run.json")):
+            found = sorted((self.recorded / "evidence").glob(within))
+            if not found and file == "table.csv" and not part:
+                beside = self.recorded if self.model == "tiny" else self.recorded / self.model
+                found = sorted(beside.glob(f"{experiment}*.csv"))
+            self.committed |= {experiment} if found else set()
         if not found: raise Missing(f"no {file} of {name} for {self.model}")
         return found[0]
 
