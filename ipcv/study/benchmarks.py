@@ -11,7 +11,7 @@ __all__ = ['TRIED', 'LOGGED', 'REPLIES', 'chosen', 'check_harness', 'manager', '
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
 import json, logging, os, platform, re, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -228,17 +228,20 @@ class Unit:
 
 REPLIES = "replies.json" # in the home of a unit: what the model said, until the harness has counted it
 
-def forget(folder:Path, tasks:list, limit,
+def forget(folder:Path, tasks:list, # of Benchmark
+           limit,       # questions of each, None for all
            frames=None, # of each clip, None for any number
            before=None, # seconds as of `time.time()`: only answers that are older; None: all
-          ):            # of Benchmark; None for all questions
+          ):
     "Delete a model's answers to these tasks with this limit."
+    names = [b.task for b in tasks]
     for file in [*Path(folder).glob("*/*.json"), *Path(folder).glob(f"*/written/*/{REPLIES}")]:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        record = record.get("record", record)
-        if record["task"] not in [b.task for b in tasks] or record["limit"] != limit or frames not in (None, record.get("frames")): continue
-        if before is not None and file.stat().st_mtime >= before: continue
-        for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
+        with suppress(FileNotFoundError): # others may delete them too
+            written, record = file.stat().st_mtime, json.loads(file.read_text(encoding="utf-8"))
+            record = record.get("record", record)
+            ours = record["task"] in names and record["limit"] == limit and frames in (None, record.get("frames"))
+            if not ours or before is not None and written >= before: continue
+            for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
 # %% ../../nbs/32_benchmarks.ipynb #asked
 def chat_of(network, processor, batch_size:int, frames:int=FRAMES): # for `answers_of`

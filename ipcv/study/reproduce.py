@@ -154,7 +154,7 @@ def refuse_other(folder:Path, config:dict, unknown=()): # names that are not com
     record, asks = record_of(folder), bool(config.get("tasks"))
     free = (*unknown, *ENVIRONMENT) if asks else unknown
     if not (odd := differing(record["configuration"], config, free) if record else ["it has no run.json"]): return
-    hint = "without it the same command makes its table from the answers that are kept, --fresh asks again" if asks else "--fresh replaces them"
+    hint = "delete it and the same command makes its table from the answers that are kept, --fresh asks them again" if asks else "--fresh replaces them"
     raise ResultsError(f"{folder} holds results of another configuration, {'; '.join(odd)}: {hint}, --out chooses another folder")
 
 def standing(folder:Path, config:dict, unknown=())->str: # where the complete result belongs; as `refuse_other`
