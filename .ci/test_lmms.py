@@ -26,12 +26,15 @@ metric_list:
 metadata: {{version: 1}}
 """
 FUNCTIONS = '''
-import io
+import io, sys
+from pathlib import Path
 from PIL import Image
 from ipcv.study.evaluate import is_right
 def pictures(doc): return [Image.open(io.BytesIO(image["bytes"] if isinstance(image, dict) else image)).convert("RGB") for image in doc["images"]]
 def question(doc, lmms_eval_specific_kwargs=None): return doc["question"]
-def judged(doc, results): return {"accuracy": float(is_right(results[0], doc["answer"]))}
+def judged(doc, results):
+    if Path(__file__).with_name("no_judge").exists(): sys.exit("no judge")
+    return {"accuracy": float(is_right(results[0], doc["answer"]))}
 '''
 
 
@@ -186,7 +189,7 @@ def reproduce(out, folder, model, *more, table="table6"):
 
 
 def tables():
-    "`ipcv reproduce table6 --tasks` on a model in a folder: every number equals `evaluate`'s; the second time nothing is asked; a shard that cannot be read is named, and no other is asked again."
+    "`ipcv reproduce table6 --tasks` on a model in a folder: every number equals `evaluate`'s; the second time nothing is asked; a scorer that fails costs no answers; a shard that cannot be read is named, and no other is asked again."
     import numpy as np
     from ipcv import load
     model, processor = load("tiny")
@@ -197,6 +200,13 @@ def tables():
         plan, _ = reproduce(out, folder, tiny_folder(), *how, "--dry-run")
         print(plan.stdout)
         assert plan.returncode == 0 and "to do" in plan.stdout and not out.exists()
+        (folder / "no_judge").touch()
+        done, table = reproduce(out, folder, tiny_folder(), *how)
+        print("  " + done.stderr.strip().splitlines()[-1][-250:], flush=True)
+        assert done.returncode == 1 and table is None and "SystemExit: no judge" in done.stderr
+        replies, = out.glob("benchmarks/*/*/written/*/replies.json")
+        said = json.loads(replies.read_text())
+        (folder / "no_judge").unlink()
         done, table = reproduce(out, folder, tiny_folder(), *how)
         if table is None: raise RuntimeError(done.stdout[-1500:] + done.stderr[-1500:])
         print(table.round(1).to_string(index=False), flush=True)
@@ -204,8 +214,9 @@ def tables():
         assert len(records) == len(table) and {r["questions"] for r in records} == {QUESTIONS}
         for record in records:
             want = expected(model, processor, record["method"])
-            assert np.isclose(record["number"], 100 * want.correct.mean()), record
-        assert np.allclose(sorted(table.ipcv_scenes), sorted(r["number"] for r in records))
+            assert np.isclose(record["number"], want.correct.mean()), record
+        assert np.allclose(sorted(table.ipcv_scenes), sorted(100 * r["number"] for r in records))
+        assert not replies.exists() and [r["method"] for r in records if r["by"] == said["record"]["by"]] == ["vanilla"], "what was said before is counted, not asked again"
         shards = {p: p.stat().st_mtime_ns for p in out.glob("benchmarks/*/*/*.parquet")}
         victim = sorted(shards)[0]
         victim.write_bytes(b"PAR1")

@@ -244,12 +244,13 @@ Notebooks = Annotated[Optional[Path], typer.Option(
 Full = Annotated[bool, typer.Option("--full",
     help="The full size, whose results are committed. [default: the reading size, fewer questions and timing rounds]")]
 Fresh = Annotated[bool, typer.Option("--fresh",
-    help="Measure again and replace what is there, answers that experiments share among it.")]
+    help="Measure again and replace what is there. Deletes, once the run has begun, older answers that it would take over: all of this "
+         "model that experiments share, or, of benchmarks, those to these tasks with this limit and number of frames.")]
 Tasks = Annotated[Optional[str], typer.Option(metavar="NAME,...",
     help="Benchmarks of lmms-eval for Tables 1, 2, 3, 5, 6: paper, names of the paper or of the harness, or none for the suite. "
          "[default: none for the models that ship, paper for others]")]
 TaskLimit = Annotated[Optional[int], typer.Option(min=1, help="Questions of each benchmark, prompts of the suite. [default: all, and as the size says]")]
-Include = Annotated[Optional[Path], typer.Option(help="Folder with further tasks of lmms-eval.")]
+Include = Annotated[Optional[Path], typer.Option(help="Folder with further tasks of lmms-eval; not with --tasks none.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, on how many questions, and what is there already.")]
 Ray = Annotated[Optional[str], typer.Option("--ray", metavar="[ADDRESS]",
     help="Run on a Ray cluster, as many experiments at once as it has nodes: HOST:PORT, auto (the one that runs here, where "

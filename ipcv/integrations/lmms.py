@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 from ..errors import ConfigError, bad_field
 from ..families.sizes import model_sizes
-from ..loading import as_they_are, check_takes_clips, load, resolve_device, to_rgb
+from ..loading import as_they_are, check_takes_clips, is_file, load, open_image, resolve_device, to_rgb
 from ..measure.profile import Watch, watched
 from ..methods.text import parse
 from ..runtime.compress import compress
@@ -80,7 +80,7 @@ def read_message(
             if kind == "text": parts.append(dict(type="text", text=part["text"]))
             elif kind == "image":
                 parts.append(dict(type="image"))
-                out.pictures.append(to_rgb(part["url"]))
+                out.pictures.append(open_image(part["url"]) if is_file(part["url"]) else to_rgb(part["url"]))
             elif kind == "video":
                 if part.get("start_time") is not None or part.get("end_time") is not None:
                     raise ConfigError("a task asks about a stretch of a video (start_time, end_time); allowed: tasks about whole videos")

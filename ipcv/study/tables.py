@@ -163,8 +163,11 @@ def paired_differences(rows:pd.DataFrame, # from `evaluate`
                        pairs,             # [(method, minus this one)]
                        vanilla:str,       # what averages are relative to
                       )->pd.DataFrame:    # method, minus, points, low, high
-    "Differences of average accuracies on the same questions, in percent of vanilla, with 95 % intervals."
+    """Differences of average accuracies on the same questions, in percent of vanilla, with 95 % intervals; NaN without rows.
+
+    Raises `ResultsError`."""
     from ipcv.measure.stats import average_difference
+    if rows.empty: return pd.DataFrame(pairs, columns=["method", "minus"]).assign(points=np.nan, low=np.nan, high=np.nan)
     found = [(a, b, *average_difference(rows, a, b, vanilla)) for a, b in pairs]
     return pd.DataFrame(found, columns=["method", "minus", "points", "low", "high"])
 
@@ -261,7 +264,7 @@ def answered(model, questions:dict, # what `load` takes; what `load_questions` t
     from ipcv.methods.text import spell
     methods = named_methods(methods)
     (network, processor), suite = loaded(model, device), load_questions(**questions)
-    folder = Path(folder).absolute() / "-".join([*fingerprint(network, suite).values(), str(batch_size)])
+    folder = Path(folder).absolute() / "-".join([*fingerprint(network, suite, processor).values(), str(batch_size)])
     by_text = {spell(m): m for m in methods.values()}
     job = dict(out=str(folder), batch_size=batch_size)
     with spent("answers"):
@@ -446,10 +449,11 @@ def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:in
           answers=None, # folder of runs that several tables share, None to measure in any case
          )->pd.DataFrame: # rows of `latency`
     "Generation times of all methods from one interleaved run."
-    from ipcv.study.evaluate import latency, named_methods, sha
+    from ipcv.study.evaluate import files_of, latency, named_methods, sha
     from ipcv.methods.text import spell
     texts = {name: spell(m) for name, m in named_methods(methods).items()}
-    key = sha(json.dumps([str(model), questions, n, batch_size, repeats, str(device)], sort_keys=True))
+    own = [found] if (found := files_of(model)) else [] # a local folder may change under its name
+    key = sha(json.dumps([str(model), *own, questions, n, batch_size, repeats, str(device)], sort_keys=True))
     if answers and (run := earlier_run(Path(answers), key, texts)) is not None: return run
     (network, processor), suite, threads = loaded(model, device), load_questions(**questions), torch.get_num_threads()
     if network.device.type == "cpu": torch.set_num_threads(1)
