@@ -188,6 +188,31 @@ def killed_driver():
         check_once(home / "three", early)
 
 
+def raylets():
+    "Process ids of the nodes of all clusters on this machine."
+    listed = subprocess.run(["ps", "-eo", "pid=,args="], capture_output=True, text=True).stdout.splitlines()
+    return {int(line.split()[0]) for line in listed if Path(line.split()[1]).name == "raylet"}
+
+
+def stopped():
+    "TERM ends the command and all that it started, on a cluster and with --ray local, which is one of its own whatever RAY_ADDRESS says."
+    with tempfile.TemporaryDirectory() as home, nodes(n=1) as (found, _):
+        before = raylets()
+        for address in (found.address, "local"):
+            out, log = Path(home) / address.replace(":", "-"), Path(home) / "log"
+            process = subprocess.Popen(command(out, *SLOW, "--ray", address), stdout=log.open("w"), stderr=subprocess.STDOUT, env=os.environ | dict(RAY_ADDRESS=found.address))
+            watch(out, process, 1)
+            assert len(raylets() - before) == (address == "local")
+            process.terminate()
+            status, said = process.wait(60), log.read_text().splitlines()
+            print(f"  {address}: {said[-1]}", flush=True)
+            assert status == 128 + signal.SIGTERM and "interrupted" in said[-1], (status, said[-3:])
+            until = time.time() + 30
+            while workers("run_on_node") or raylets() - before:
+                assert time.time() < until, "something of it stays"
+                time.sleep(.5)
+
+
 def several():
     "Two experiments at once, each on a node, which share answers: no question twice."
     with tempfile.TemporaryDirectory() as home, nodes() as (found, _):
@@ -253,5 +278,5 @@ def refusals():
             assert done.returncode == 1 and named in done.stderr and len(done.stderr.strip().splitlines()) == 1 and not (home / "out").exists()
 
 
-PARTS = {part.__name__: part for part in (same, several, apart, killed_piece, killed_experiment, lost_node, killed_driver, refusals)}
+PARTS = {part.__name__: part for part in (same, several, apart, killed_piece, killed_experiment, lost_node, killed_driver, stopped, refusals)}
 if __name__ == "__main__": run_parts(__file__, PARTS, ENV)

@@ -7,12 +7,12 @@ __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_l
            'loaded', 'taken', 'refusal', 'retained', 'tidy', 'beside', 'paired_differences', 'suites', 'load_questions',
            'whole', 'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered',
            'usual_workers', 'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece',
-           'start_worker', 'helpers', 'Pieces', 'unfit', 'others_wait', 'share_out', 'timed', 'earlier_run', 'keep_run',
-           'measure', 'of_benchmarks', 'answer_benchmark', 'paper_over', 'cross', 'tuned', 'check_tries', 'one_round',
-           'found', 'around']
+           'start_worker', 'helpers', 'Pieces', 'complete', 'code_here', 'unfit', 'others_wait', 'share_out', 'timed',
+           'earlier_run', 'keep_run', 'measure', 'of_benchmarks', 'answer_benchmark', 'paper_over', 'cross', 'tuned',
+           'check_tries', 'one_round', 'found', 'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
-import atexit, json, os, platform, signal, time
+import atexit, json, os, platform, signal, sys, time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,9 +25,9 @@ from pathlib import Path
 from threading import Lock, Thread
 import numpy as np, pandas as pd, torch
 from tqdm import tqdm
-from ..errors import ConfigError, UnsupportedModelError
+from ..errors import ConfigError, ResultsError, UnsupportedModelError, shown
 from ..files import end_with_parent, keep_memory, replacing, write_text
-from ..measure.environment import package_code
+from ..measure.environment import package_code, version, versions
 from ..integrations.ray import Cluster, cause, is_lost
 
 # %% ../../nbs/33_tables.ipynb #cell-5
@@ -377,31 +377,44 @@ class Pieces:
 
     def follow(self, submit, wanted=lambda: False):
         "Hand pieces to a process until it is wanted elsewhere; a piece that is lost with its process is left to others."
+        from ipcv.study.tables import complete # by its module, as above
         while self.queue and not self.failures and not wanted():
             try: piece = self.queue.popleft()
             except IndexError: break
             try:
-                submit(self.answer, *self.how, *piece).result()
+                submit(complete, self.answer, self.how, piece).result()
                 self.advance()
             except Exception as e:
                 if is_lost(e): self.queue.append(piece)
                 else: self.failures.append(cause(e))
                 break
 
-    def follow_lease(self, lease, code:str, wanted): # `package_code` of this process
-        "The same on a core of another node, which is given back."
+    def follow_lease(self, lease, code:str, wanted): # `code_here` of this process
+        "The same on a core of another node, which is given back; a node that is not fit is left out, and a line says why."
         from ipcv.study.tables import unfit # by its module, as above
         try:
-            if why := lease.submit(unfit, self.how[-1]["out"], code).result(): self.failures.append(ConfigError(why))
-            self.follow(lease.submit, wanted)
+            if why := lease.submit(unfit, self.how[-1]["out"], code).result():
+                lease.leave_out()
+                self.bar.write(f"left out: {why}", file=sys.stderr)
+            else: self.follow(lease.submit, wanted)
         except Exception as e:
             if not is_lost(e): self.failures.append(cause(e))
         finally: lease.free()
 
-def unfit(folder:str, code:str)->str: # runs on another node; a folder and `package_code` of this one
+def complete(answer, how:tuple, piece:tuple): # runs in any process; see `share_out`
+    "Answer a piece. Raises what that raises; of a harness that ends its process, `ResultsError`."
+    try: answer(*how, *piece)
+    except SystemExit as e: raise ResultsError(f"{answer.__name__} of {shown(piece)}: sys.exit({e.code!r})") from e
+
+def code_here()->str:
+    "What must be the same where answers are made: the package's code and versions, in a line."
+    v = versions()
+    return f"code {package_code()}, torch {v['torch']}, transformers {v['transformers']}, lmms-eval {version('lmms-eval')}"
+
+def unfit(folder:str, code:str)->str: # runs on another node; a folder and `code_here` of this one
     "Why a node cannot answer into a folder, \"\" where it can."
     name = f"node {platform.node()}"
-    if (own := package_code()) != code: return f"{name} has another package (code {own}, here {code}); allowed: the same on all"
+    if (own := code_here()) != code: return f"{name} has another package ({own}; here {code}); allowed: the same on all"
     if not Path(folder).is_dir(): return f"{name} doesn't see {folder}; allowed: a folder of results that all nodes see (--out)"
     return ""
 
@@ -416,11 +429,11 @@ def share_out(answer,         # function of a module: `answer_piece` or `answer_
               workers:int,    # processes here, this one among them
               elsewhere=None, # a Cluster, whose free cores help
              ):
-    "Let this process and its helpers take piece after piece. Raises what a piece raises."
+    "Let this process and its helpers take piece after piece. Raises what `complete` raises."
     if not work: return
     Path(how[-1]["out"]).mkdir(parents=True, exist_ok=True)
     pieces, threads, gpus = Pieces(answer, work, how), [], int(str(how[1]).startswith("cuda"))
-    code = package_code() if elsewhere else ""
+    code = code_here() if elsewhere else ""
     def start(target, *args):
         threads.append(Thread(target=target, args=args, daemon=True))
         threads[-1].start()
@@ -434,7 +447,7 @@ def share_out(answer,         # function of a module: `answer_piece` or `answer_
                 for thread in threads: thread.join()
                 if not pieces.queue: break # else a piece was lost
                 continue
-            answer(*how, *piece)
+            complete(answer, how, piece)
             pieces.advance()
     except BaseException:
         pieces.queue.clear()
