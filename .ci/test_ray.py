@@ -13,7 +13,8 @@ from parts import run_parts
 
 SIZE = ["--set", "limit=6", "--set", "n_timed=2", "--set", "repeats=1"]
 SLOW = ["--set", "limit=24", "--set", "n_timed=2", "--set", "repeats=1"]  # long enough to be disturbed
-ENV = dict(PYTHONPATH=str(Path(__file__).parent), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_DEDUP_LOGS="0", OMP_NUM_THREADS="1")
+ENV = dict(PYTHONPATH=str(Path(__file__).parent), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0", RAY_DEDUP_LOGS="0", OMP_NUM_THREADS="1",
+           RAY_raylet_start_wait_time_s="300", RAY_gcs_server_request_timeout_seconds="120")  # a busy machine starts nodes slowly
 
 
 @contextmanager
