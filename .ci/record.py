@@ -63,8 +63,8 @@ def record(executed):
 
 
 def keep_evidence(folder):
-    """Copy the answers (without what the suite holds: questions, right answers, sizes) and times of a run, and its parts', to
-    experiments/evidence. Returns their size in kB."""
+    """Copy the answers and times of a run, and its parts', to experiments/evidence, without the questions, which the suite holds.
+    The right answers stay: they tell which families can be guessed. Returns the size in kB."""
     target = EVIDENCE / folder.parent.name / folder.name
     shutil.rmtree(target, ignore_errors=True)
     files = {p.relative_to(folder): p for name in ("rows.parquet", "times.csv") for p in folder.rglob(name)}
@@ -73,7 +73,7 @@ def keep_evidence(folder):
         (target / place).parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".parquet":
             rows = pd.read_parquet(file)
-            rows.drop(columns=["question", "answer", "meta"], errors="ignore").to_parquet(target / place, compression="zstd", index=False)
+            rows.drop(columns=["question", "meta"], errors="ignore").to_parquet(target / place, compression="zstd", index=False)
         else:
             shutil.copy(file, target / place)
     if files:
