@@ -90,13 +90,14 @@ def models():
     tiny, processor = load("tiny")
     tokenizer, text = processor.tokenizer, tiny.config.text_config
     ids = {name: getattr(tiny.config, name) for name in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")}
-    vision = dict(depth=6, hidden_size=128, num_heads=4, intermediate_size=256, out_hidden_size=text.hidden_size, patch_size=14, temporal_patch_size=2)
+    patch = processor.image_processor.patch_size
+    vision = dict(depth=6, hidden_size=128, num_heads=4, intermediate_size=256, out_hidden_size=text.hidden_size, patch_size=patch, temporal_patch_size=2)
     shared = dict(vocab_size=len(tokenizer), hidden_size=text.hidden_size, intermediate_size=256, num_hidden_layers=2, num_attention_heads=text.num_attention_heads,
                   num_key_value_heads=text.num_key_value_heads, tie_word_embeddings=True, bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id)
     half = text.hidden_size // text.num_attention_heads // 2
     sections = [half - 2 * (half // 3), half // 3, half // 3]
     rope = dict(rope_type="default", rope_theta=10000., mrope_section=sections)
-    made = {"Qwen2_5_VL": dict(vision=vision | dict(window_size=56, fullatt_block_indexes=[1, 4]), text=shared | dict(rope_parameters=rope)),
+    made = {"Qwen2_5_VL": dict(vision=vision | dict(window_size=4 * patch, fullatt_block_indexes=[1, 4]), text=shared | dict(rope_parameters=rope)),
             "Qwen3VL": dict(vision=vision | dict(num_position_embeddings=256, deepstack_visual_indexes=[1, 3, 4]),
                             text=shared | dict(head_dim=2 * half, rope_parameters=rope | dict(mrope_interleaved=True)))}
     home = Path(tempfile.mkdtemp(prefix="ipcv-models-"))
