@@ -14,7 +14,7 @@ EXPERIMENTS, RESULTS = ROOT / "experiments", ROOT / "experiments/results"
 EVIDENCE = EXPERIMENTS / "evidence"
 sys.path.insert(0, str(ROOT))
 from ipcv.loading import EMBEDDED # noqa: E402
-from ipcv.study.reproduce import changed, defaults # noqa: E402
+from ipcv.study.reproduce import changed, defaults, recorded_at # noqa: E402
 
 
 def refuse(source, folder):
@@ -32,16 +32,11 @@ def without_counts(output):
     return {**output, **({"execution_count": None} if "execution_count" in output else {})}
 
 
-def place(source, model):
-    "Where the outputs of a run on a model are committed."
-    return source if model == defaults(source)["model"] else EXPERIMENTS / model / source.name
-
-
 def record(executed):
     "Put the outputs of one executed notebook into its source, or into its copy for another model, and its table beside it."
     source = EXPERIMENTS / executed.name
     refuse(source, executed.parent)
-    target = place(source, executed.parent.name)
+    target = recorded_at(source, executed.parent.name)
     ran = {c["id"]: c for c in json.loads(executed.read_text(encoding="utf-8"))["cells"]}
     nb = json.loads(source.read_text(encoding="utf-8"))
     for cell in nb["cells"]:

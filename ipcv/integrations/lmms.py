@@ -69,7 +69,9 @@ def read_message(
     messages:list, # as the harness has them: role, and content with type and text or url
     frames:int=FRAMES, # of each clip, or all where it has fewer
 ) -> Conversation:
-    "A question with its pictures and clips read. Raises `ConfigError` for sound and for a stretch of a video, `ImageError` and `VideoError`."
+    """A question with its pictures and clips read.
+
+    Raises `ConfigError` for sound and for a stretch of a video, `ImageError` and `VideoError`."""
     out = Conversation([], [], [])
     for message in messages:
         content = message["content"]
@@ -91,7 +93,9 @@ def read_message(
     return out
 
 def clip_of(source, frames:int): # (T, H, W, 3) uint8
-    "So many frames of a file; all of one that has fewer. Raises `ConfigError` for bad `frames` and for more than memory takes, `VideoError`."
+    """So many frames of a file; all of one that has fewer.
+
+    Raises `ConfigError` for bad `frames` and for more than memory takes, `VideoError`."""
     check_sampling(frames, None)
     try: return read_video(source, frames=frames)
     except ConfigError as error: # the clip has fewer, or they are too large
@@ -128,7 +132,9 @@ def generation(
     asked:dict, # `generation_kwargs` of a task
     most:int|None, # tokens of an answer; None: as the task says
 ) -> tuple: # (kwargs of `generate`, texts at which an answer ends)
-    "A task's settings for `generate`; 1,024 tokens where neither says how many. Raises `ConfigError` for what would not be done."
+    """A task's settings for `generate`; 1,024 tokens where neither says how many.
+
+    Raises `ConfigError` for what would not be done."""
     asked = {name: value for name, value in asked.items() if name not in ELSEWHERE}
     until, length = asked.pop("until", None) or [], asked.pop("max_new_tokens", None)
     if most is not None: length = most
@@ -151,7 +157,9 @@ def answer_length(tokens, ends) -> int: # (L,) of an answer in a batch; ids that
     return int(last[0]) + 1 if len(last) else len(tokens)
 
 def methods_of(text:str|None) -> tuple:
-    "Methods of `model_args`, semicolons for commas; without any those of the variable IPCV_METHODS, which it says. Raises `ConfigError`."
+    """Methods of `model_args`, semicolons for commas; without any those of the variable IPCV_METHODS, which it says.
+
+    Raises `ConfigError`."""
     elsewhere = os.environ.get("IPCV_METHODS")
     if not text and elsewhere: print(f"methods={elsewhere}, from the variable IPCV_METHODS")
     return parse((text or elsewhere or "vanilla").replace(";", ","))
@@ -194,7 +202,9 @@ def chat_class():
             self.use(self.methods)
 
         def use(self, methods:tuple):
-            "Answer under these methods from now on. Raises what `compress` raises for those that cannot run, before any question is asked."
+            """Answer under these methods from now on.
+
+            Raises what `compress` raises for those that cannot run, before any question is asked."""
             compress(self.network, *methods).remove()
             self.methods = methods
 
@@ -203,7 +213,9 @@ def chat_class():
         def generate_until_multi_round(self, requests): raise ConfigError("a task asks in several rounds; allowed: tasks whose output_type is generate_until")
 
         def generate_until(self, requests) -> list: # of `GenerationResult`, in the order of the requests
-            "Answers in batches of questions with the same settings. Raises `ConfigError` for a task that cannot be asked like this."
+            """Answers in batches of questions with the same settings.
+
+            Raises `ConfigError` for a task that cannot be asked like this."""
             self.check_whole(requests)
             alike, answers = defaultdict(list), [None] * len(requests)
             for i, request in enumerate(requests): alike[repr(sorted(Question(*request.args).settings.items()))].append(i)

@@ -16,7 +16,9 @@ from ..errors import ConfigError, ResultsError
 
 # %% ../../nbs/64_ray.ipynb #connect
 def connect(address:str):     # "local", "auto" or HOST:PORT
-    "Connect this process to Ray, once; returns its module. Raises `ConfigError` where Ray is not installed or does not answer."
+    """Connect this process to Ray, once; returns its module.
+
+    Raises `ConfigError` where Ray is not installed or does not answer."""
     try: import ray
     except ImportError: raise ConfigError("ray is not installed; allowed: pip install 'ipcv[ray]', or leave --ray out") from None
     if ray.is_initialized(): return ray
@@ -126,13 +128,17 @@ class Cluster:
         self.ray.shutdown()
 
 class Worker:
-    "What runs on a leased core: one process, which keeps what it has loaded and ends with the lease. Raises what the function raises."
+    """What runs on a leased core: one process, which keeps what it has loaded and ends with the lease.
+
+    Raises what the function raises."""
     def __init__(self): os.environ["IPCV_LEASED"] = "1"
     def ready(self): return True
     def run(self, work, *args): return work(*args)
 
 class Lease:
-    "A core of some node, to run one function after another. Raises what Ray raises when its process does not start within some seconds."
+    """A core of some node, to run one function after another.
+
+    Raises what Ray raises when its process does not start within some seconds."""
     def __init__(self, found:Cluster, group, gpus:int, node:str, seconds:float=120): # a granted placement group; the id of its node
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
         strategy, ray = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=0), found.ray

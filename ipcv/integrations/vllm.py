@@ -37,14 +37,18 @@ def flags(
     model:str, # as `LLM` takes it: a folder or a hub id
     **hf_overrides, # others
 ) -> dict: # for `LLM(model, **flags(...))`
-    "The flags that switch a method on. Raises `ConfigError` and `UnsupportedModelError` for what cannot run, `OSError` for a missing model."
+    """The flags that switch a method on.
+
+    Raises `ConfigError` and `UnsupportedModelError` for what cannot run, `OSError` for a missing model."""
     engine_method(text)
     architecture = PREFIX + architecture_of(model)
     return dict(hf_overrides=hf_overrides | {"architectures": [architecture], OPTION: text},
                 worker_extension_cls="ipcv.integrations.vllm.Extension")
 
 def architecture_of(model:str) -> str: # of those in `TOWERS`
-    "The architecture of a model that can be compressed. Raises `UnsupportedModelError` for others, `OSError` for a missing one."
+    """The architecture of a model that can be compressed.
+
+    Raises `UnsupportedModelError` for others, `OSError` for a missing one."""
     from transformers import PreTrainedConfig
     config, _ = PreTrainedConfig.get_config_dict(model)
     found = [name.removeprefix(PREFIX) for name in config.get("architectures") or ()]
@@ -83,7 +87,9 @@ class Pruned:
         if self.now is None: return previous(states, **kwargs)
         return self.now.block(index, states, previous, kwargs)
     def forward(self, previous, *args, **kwargs):
-        "Around the tower: one pass over all its items. Raises `NothingPrunedError`, and `UnsupportedModelError` for a call without grids."
+        """Around the tower: one pass over all its items.
+
+        Raises `NothingPrunedError`, and `UnsupportedModelError` for a call without grids."""
         items = self.tower.items(None, args, kwargs)
         self.now = tower_pass = self.method.start(self.tower, items)
         tower_pass.taps = self.tower.taps(kwargs)
@@ -106,7 +112,9 @@ class Pruned:
 
 # %% ../../nbs/63_vllm.ipynb #check
 def check_engine(tower) -> str: # one of BACKENDS
-    "The engine's attention in the tower. Raises `UnsupportedModelError` for towers in which a pass would not compute what the engine computes."
+    """The engine's attention in the tower.
+
+    Raises `UnsupportedModelError` for towers in which a pass would not compute what the engine computes."""
     backend = tower.attentions()[0].attn.attn_backend.name
     if backend not in BACKENDS:
         raise UnsupportedModelError(f"the engine's vision attention is {backend}; ipcv runs with --mm-encoder-attn-backend {', '.join(BACKENDS)}")

@@ -137,7 +137,9 @@ LOGGED = "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "tok
 def is_number(value)->bool: return isinstance(value, (bool, int, float, np.number, np.bool_))
 
 def metric(b:Benchmark, results:dict)->float: # metrics of a task, as the harness gives them: "pope_accuracy,none"
-    "The number of a task in the harness' own scale. Raises `ResultsError` where the harness gave none, or several by its filters."
+    """The number of a task in the harness' own scale.
+
+    Raises `ResultsError` where the harness gave none, or several by its filters."""
     counts = lambda name, v: is_number(v) and "_stderr" not in name and name != "samples"
     values = [(name.split(",")[0], v) for name, v in results.items() if counts(name, v)]
     have = [name for name, _ in values]
@@ -249,7 +251,9 @@ def chat_of(network, processor, batch_size:int, frames:int=FRAMES): # for `answe
     return chat_class()(loaded=(network, processor), batch_size=batch_size, frames=frames, device=str(network.device))
 
 def answers_of(chat, unit:Unit, known)->tuple: # from `chat_of`; from `manager`; (rows, record)
-    "What is kept of a unit; what isn't is asked now. A unit that another process is answering is waited for. Raises `ResultsError`."
+    """What is kept of a unit; what isn't is asked now. A unit that another process is answering is waited for.
+
+    Raises `ResultsError`."""
     unit.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(ended(unit.file, "lock")):
         if (kept := read_answers(unit.file)) is None:
@@ -289,7 +293,9 @@ def plain(counts:dict)->dict: # name -> number
     return {name: value.item() if hasattr(value, "item") else value for name, value in counts.items()}
 
 def ask_unit(chat, unit:Unit, known)->tuple: # as `answers_of`
-    "Let the harness ask and count. Where counting fails, what was said stays in `unit.home` for the next time. Raises `ResultsError`."
+    """Let the harness ask and count. Where counting fails, what was said stays in `unit.home` for the next time.
+
+    Raises `ResultsError`."""
     b, by, revision = unit.benchmark, f"{platform.node()}, process {os.getpid()}", getattr(chat.network.config, "_commit_hash", None)
     chat.use(unit.methods)
     of = dict(task=b.task, limit=unit.limit, method=spell(unit.methods), code=package_code(), revision=revision, by=by) | unit.settings
@@ -298,7 +304,9 @@ def ask_unit(chat, unit:Unit, known)->tuple: # as `answers_of`
     return table, of | dict(number=benchmark_score(b, results), questions=len(table))
 
 def units_of(chat, methods:dict, tasks:list, folder:Path, limit, known)->list: # label -> methods; of Benchmark
-    "What a table asks, task by task. Raises `ConfigError` for a task that cannot be asked or counted, `ResultsError` for one without data."
+    """What a table asks, task by task.
+
+    Raises `ConfigError` for a task that cannot be asked or counted, `ResultsError` for one without data."""
     units = []
     for b in tasks:
         parts = tasks_of(b, known)
@@ -381,7 +389,9 @@ def prompts_of(network, processor, b:Benchmark, n:int, batch_size:int, frames:in
     return [batch_inputs(processor, prompts[i:i + batch_size], network.device) for i in starts]
 
 def timed_tasks(network, processor, b:Benchmark, methods:dict, n:int, batch_size:int, repeats:int, frames:int, known)->pd.DataFrame:
-    "Generation times (seconds) of all methods from one interleaved run, as `latency` gives them. Raises `ResultsError`."
+    """Generation times (seconds) of all methods from one interleaved run, as `latency` gives them.
+
+    Raises `ResultsError`."""
     return timed_batches(network, processor, prompts_of(network, processor, b, n, batch_size, frames, known), methods, repeats)
 
 # %% ../../nbs/32_benchmarks.ipynb #plan

@@ -44,7 +44,9 @@ def misfit(node, seen:dict, driver:dict): # what the node and this process repor
                            "and a folder of results (--out) that all of them see")
 
 def check_nodes(found:Cluster, out:Path, notebooks:list, nodes:list)->str: # hardware of these nodes, a line
-    "Ask every node. Raises `ConfigError` naming the node and what it lacks, `ResultsError` naming one that does not answer."
+    """Ask every node.
+
+    Raises `ConfigError` naming the node and what it lacks, `ResultsError` naming one that does not answer."""
     reports = ask_nodes(found, out, notebooks, nodes)
     for seen in reports.values():
         if isinstance(seen, Exception): raise seen

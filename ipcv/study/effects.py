@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.stats import t as student
+from .reproduce import recorded_at
 
 # %% ../../nbs/37_effects.ipynb #effects
 class Effect(NamedTuple):
@@ -92,15 +93,17 @@ class Results:
         self.committed = set()
 
     def file(self, name:str, file:str)->Path:
-        "A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'. Raises `Missing`."
+        """A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'.
+
+        Raises `Missing`."""
         experiment, _, part = name.partition("/")
         within = f"{experiment}*/{self.model}/{part or '.'}/{file}"
         found = sorted(self.folder.glob(within))
         if not found and self.recorded and not any(self.folder.glob(f"{experiment}*/{self.model}/run.json")):
             found = sorted((self.recorded / "evidence").glob(within))
             if not found and file == "table.csv" and not part:
-                beside = self.recorded if self.model == "tiny" else self.recorded / self.model
-                found = sorted(beside.glob(f"{experiment}*.csv"))
+                beside = [recorded_at(p, self.model).with_suffix(".csv") for p in sorted(self.recorded.glob(f"{experiment}*.ipynb"))]
+                found = [table for table in beside if table.exists()]
             self.committed |= {experiment} if found else set()
         if not found: raise Missing(f"no {file} of {name} for {self.model}")
         return found[0]

@@ -58,7 +58,9 @@ COLUMNS = "id", "image_id", "family", "question", "answer", "pair", "meta" # of 
 def items_of(
     rows:dict, # columns of a slice of a suite: `image`, or lists `images`, or lists `frames`
 ) -> dict: # images and videos, as `ask` takes them
-    "What the questions of a slice are about: a picture each, several pictures each, or a clip each. Raises `ImageError`."
+    """What the questions of a slice are about: a picture each, several pictures each, or a clip each.
+
+    Raises `ImageError`."""
     def opened(pictures): return [open_image(p) if isinstance(p, (str, Path)) else p for p in pictures]
     if "frames" in rows: return dict(images=None, videos=[[opened(frames)] for frames in rows["frames"]])
     return dict(images=[opened(some) for some in (rows["images"] if "images" in rows else zip(rows["image"]))])
@@ -171,7 +173,7 @@ def prompting_of(model, processor)->str: # short hash
     return sha(json.dumps([template, usual], sort_keys=True, default=str), *map(settings_text, parts))
 
 def settings_text(part)->str: # tokenizer, processor of pictures or clips, or None
-    "What a part of a processor is told apart by, wherever it was loaded from."
+    "The settings of a part of a processor, wherever it was loaded from."
     if hasattr(part, "get_vocab"): return json.dumps(part.get_vocab(), sort_keys=True)
     return part.to_json_string() if hasattr(part, "to_json_string") else repr(part and vars(part))
 

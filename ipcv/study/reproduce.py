@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'ENVIRONMENT', 'PROGRESS', 'KERNEL', 'places', 'experiments', 'assignments', 'literal', 'declared',
-           'defaults', 'model_of', 'configured', 'changed', 'commit', 'hardware_of', 'configuration', 'differing',
-           'held', 'record_of', 'refuse_other', 'standing', 'claim_folder', 'settle', 'own_kernels', 'kill_kernel',
-           'in_thread', 'execute', 'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks',
-           'kept_in', 'benchmarks_of', 'paper_of', 'forget_answers', 'time_in', 'seconds_by_part', 'run', 'size_of',
-           'known_seconds', 'keep_times', 'Progress', 'Stopped', 'stopped_by_signals', 'Job', 'one_by_one', 'settings',
-           'ships_or_random', 'would', 'check_benchmarks', 'without_effect', 'reproduce', 'times_table']
+           'defaults', 'model_of', 'recorded_at', 'configured', 'changed', 'commit', 'hardware_of', 'configuration',
+           'differing', 'held', 'record_of', 'refuse_other', 'standing', 'claim_folder', 'settle', 'own_kernels',
+           'kill_kernel', 'in_thread', 'execute', 'surroundings', 'finish', 'folder_name', 'answers_folder',
+           'of_benchmarks', 'kept_in', 'benchmarks_of', 'paper_of', 'forget_answers', 'time_in', 'seconds_by_part',
+           'run', 'size_of', 'known_seconds', 'keep_times', 'Progress', 'Stopped', 'stopped_by_signals', 'Job',
+           'one_by_one', 'settings', 'ships_or_random', 'would', 'check_benchmarks', 'without_effect', 'reproduce',
+           'times_table']
 
 # %% ../../nbs/61_reproduce.ipynb #cell-2
 import ast, base64, hashlib, json, os, re, shutil, signal, subprocess, sys, time
@@ -79,6 +80,11 @@ def defaults(path)->dict:
 def model_of(path, model:str)->str: # what `load` takes
     "The model of an experiment: the one that is asked for; where that is the usual one, `tiny`, the notebook's own."
     return defaults(path).get("model", model) if model == "tiny" else model
+
+def recorded_at(path, model:str)->Path: # of an experiment's notebook
+    "Where its outputs on a model are committed: the notebook itself, or its copy in a folder of another model's name."
+    path = Path(path)
+    return path if model == defaults(path)["model"] else path.parent / model / path.name
 
 def configured(path, given:dict, full=True)->dict:
     """All parameters: `given`, then those of the reading size unless `full`, then defaults.
@@ -158,7 +164,9 @@ def refuse_other(folder:Path, config:dict, unknown=()): # names that are not com
     raise ResultsError(f"{folder} holds results of another configuration, {'; '.join(odd)}: {hint}, --out chooses another folder")
 
 def standing(folder:Path, config:dict, unknown=())->str: # where the complete result belongs; as `refuse_other`
-    "'done', 'begun', 'to be made again' (benchmarks, whose `ENVIRONMENT` has changed) or 'to do'. Raises `ResultsError` for another configuration."
+    """'done', 'begun', 'to be made again' (benchmarks, whose `ENVIRONMENT` has changed) or 'to do'.
+
+    Raises `ResultsError` for another configuration."""
     partial = folder.with_name(folder.name + ".partial")
     refuse_other(partial, config, unknown)
     if record_of(partial).get("fresh"): return "begun" # it replaces what is there
@@ -490,7 +498,9 @@ def settings(path,          # an experiment notebook
              limit=None,    # questions of each benchmark, prompts of the suite; None: all, and as the notebook says
              include=None,  # folder with further tasks of lmms-eval
             )->dict:        # parameters
-    "What benchmarks mean for an experiment's parameters. Raises `ConfigError`, also for what an experiment that is named doesn't have."
+    """What benchmarks mean for an experiment's parameters.
+
+    Raises `ConfigError`, also for what an experiment that is named doesn't have."""
     if limit is not None: check_integer("limit", limit, 1)
     known, asked = defaults(path), tasks is not None or include is not None
     ships = ships_or_random(model)
