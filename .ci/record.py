@@ -54,11 +54,11 @@ def record(executed):
     if table.exists():
         shutil.copy(table, target.with_suffix(".csv"))
     kept = keep_evidence(executed.parent)
-    print(", ".join([str(target.relative_to(ROOT)), *["its table"] * table.exists(), *[f"evidence of {kept} kB"] * bool(kept)]))
+    print(", ".join([str(target.relative_to(ROOT)), *["its table"] * table.exists(), f"evidence of {kept} kB"]))
 
 
 def keep_evidence(folder):
-    """Copy the answers and times of a run, and its parts', to experiments/evidence, without the questions, which the suite holds.
+    """Copy `run.json`, answers and times of a run, and its parts', to experiments/evidence, without the questions, which the suite holds.
     The right answers stay: they tell which families can be guessed. Returns the size in kB."""
     target = EVIDENCE / folder.parent.name / folder.name
     shutil.rmtree(target, ignore_errors=True)
@@ -71,9 +71,9 @@ def keep_evidence(folder):
             rows.drop(columns=["question", "meta"], errors="ignore").to_parquet(target / place, compression="zstd", index=False)
         else:
             shutil.copy(file, target / place)
-    if files:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        (target / "run.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "run.json").write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
     return sum(p.stat().st_size for p in target.rglob("*") if p.is_file()) // 1000
 
 

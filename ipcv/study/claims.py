@@ -16,8 +16,8 @@ from .effects import Effect, Missing, Results, against_all, all_of
 from .measures import (ablated, alike, all_received, averaging, both, column_agrees, costs_less, error_gap,
                                  faster, gap, in_same_time, lost_more, nearer, one_neighbour, paired, proportional, reaches, scatter, slope, stable,
                                  table_differs, tower_share, trivial, unbroken)
-from .verdicts import (NONE, OTHER, differing, forest, html, markdown, # these five: for experiments/claims
-                                 page, verdict)
+from .verdicts import (NONE, OTHER, differing, forest, html, markdown, # these: for experiments/claims
+                                 origins, page, verdict)
 
 # %% ../../nbs/38_claims.ipynb #claims
 class TowerMeasure(NamedTuple):
@@ -187,7 +187,7 @@ CLAIMS = [*IDEAS, *ACCURACY, *EFFICIENCY, *PARTS, *BOUNDS]
 
 # %% ../../nbs/38_claims.ipynb #judge
 COLUMNS = ["method", "section", "model", "effect", "low", "high", "unit", "least", "parts", "p", "p_corrected",
-           "against_corrected", "verdict", "reason", "settles"]
+           "against_corrected", "verdict", "reason", "source", "origin", "settles"]
 
 NO_TILES = "fig2", "theory" # experiments that cannot look into a tower of tiles
 INSIDE = "in the tower of `dino_tower`, on photographs"
@@ -200,7 +200,9 @@ def judge(claims:list,   # of `Claim`
     "Effects with 95 % intervals, corrected p-values and verdicts. Raises `ConfigError` without sources."
     if not sources: raise ConfigError("sources={}: must hold one model or more, {'tiny': Results(folder)}")
     table = pd.DataFrame([judged(c, model, r, (towers or {}).get(model)) for c in claims for model, r in sources.items()])
-    corrected = holm(np.r_[table.p, table.against])
+    asked = np.array([bool(c.measure) for c in claims for _ in sources]) # also those that were not measured, lest their lack help others
+    lacking = asked & table.effect.isna()
+    corrected = holm(np.r_[table.p.mask(lacking, 1.), table.against.mask(lacking, 1.)])
     table["p_corrected"], table["against_corrected"] = corrected[:len(table)], corrected[len(table):]
     table["verdict"] = [verdict(r.effect, r.low, r.high, r.p_corrected, r.against_corrected, r.least, r.control, level)
                         for r in table.itertuples()]
@@ -211,14 +213,15 @@ def judged(claim:Claim, model:str, results:Results, tower:Results=None)->dict:
     "One claim on one model, before correction."
     how, source, where = claim, claim.source, ""
     if tower and claim.in_tower: how, results, source, where = claim.in_tower, tower, "dino_tower", INSIDE
-    parts, control, reason = [Effect(*[np.nan] * 3)], "", "needs the paper's model and its benchmarks"
+    parts, control, reason, origin = [Effect(*[np.nan] * 3)], "", "needs the paper's model and its benchmarks", ""
     if tower and how is claim and source in NO_TILES: reason = "its experiment cannot look into a tower of tiles, and no other measures this"
     elif how.measure:
         try:
-            parts, reason = how.measure(results, source), where
+            parts, reason, origin = how.measure(results, source), where, results.origin(source)
             control = how.control(results, source) if how.control else ""
         except Missing as error: reason = f"{error}; {f'ipcv reproduce {source} --full' if where else claim.command(model)}"
     e = all_of(parts)
     return dict(method=f"{claim.id} {claim.says}", section=claim.section, model=model, effect=e.value, low=e.low,
                 high=e.high, unit=how.unit, least=how.least, parts=len(parts), p=e.p,
-                against=against_all(parts, how.least), control=control, reason=reason, settles=claim.command())
+                against=against_all(parts, how.least), control=control, reason=reason, settles=claim.command(),
+                source=source.split("/")[0], origin=origin)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Effect', 'tail', 'counted', 'of_interval', 'of_error', 'p_for', 'p_against', 'one_of', 'all_of', 'against_all',
-           'Missing', 'Results', 'row_of']
+           'Missing', 'Results', 'described', 'row_of']
 
 # %% ../../nbs/37_effects.ipynb #imports
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.stats import t as student
-from .reproduce import recorded_at
+from .reproduce import hardware_of, record_of, recorded_at
 
 # %% ../../nbs/37_effects.ipynb #effects
 class Effect(NamedTuple):
@@ -85,12 +85,11 @@ class Missing(LookupError):
     "Results that a claim needs are not there."
 
 class Results:
-    "What experiments have measured on one model: tables, answers, times. `committed` names those that were not run again."
+    "What experiments have measured on one model: tables, answers, times. `origin` tells run here from recorded."
     def __init__(self, folder,        # of `ipcv reproduce`
                  model="tiny",        # name of the model's folder there, "tiny-reading" for the reading size
                  recorded=None):      # the folder `experiments`, for experiments that the other lacks
         self.folder, self.model, self.recorded, self.kept = Path(folder), model, recorded and Path(recorded), {}
-        self.committed = set()
 
     def file(self, name:str, file:str)->Path:
         """A file of an experiment that is named by as much as is unique, with a part of it: 'fig5/curves'.
@@ -99,14 +98,25 @@ class Results:
         experiment, _, part = name.partition("/")
         within = f"{experiment}*/{self.model}/{part or '.'}/{file}"
         found = sorted(self.folder.glob(within))
-        if not found and self.recorded and not any(self.folder.glob(f"{experiment}*/{self.model}/run.json")):
+        if not found and self.recorded and not self.run_of(self.folder, experiment):
             found = sorted((self.recorded / "evidence").glob(within))
             if not found and file == "table.csv" and not part:
                 beside = [recorded_at(p, self.model).with_suffix(".csv") for p in sorted(self.recorded.glob(f"{experiment}*.ipynb"))]
                 found = [table for table in beside if table.exists()]
-            self.committed |= {experiment} if found else set()
         if not found: raise Missing(f"no {file} of {name} for {self.model}")
         return found[0]
+
+    def run_of(self, folder:Path, experiment:str, partial="")->dict:
+        "What `run.json` of an experiment says, {} where there is none."
+        return next((record_of(p) for p in sorted(folder.glob(f"{experiment}*/{self.model}{partial}"))), {})
+
+    def origin(self, name:str)->str:
+        "Where the numbers of an experiment are from, in words: run here or recorded, when, on what, with which other parameters."
+        experiment = name.partition("/")[0]
+        if here := self.run_of(self.folder, experiment): return f"run here{described(here)}"
+        if not self.recorded or any(self.folder.glob(f"{experiment}*/{self.model}/*")): return "run here"
+        failed = " (begun here, not finished)" * bool(self.run_of(self.folder, experiment, ".partial"))
+        return f"recorded{described(self.run_of(self.recorded / 'evidence', experiment))}{failed}"
 
     def read(self, name:str, file:str)->pd.DataFrame:
         "A table or the rows of an experiment, read once. Raises `Missing`."
@@ -143,6 +153,12 @@ class Results:
         off, df = even - even.mean(), (even.shape[1] - 1) * (len(even) - 1)
         mean = np.exp(even.mean() - even.iloc[:, 0].mean()) * 100
         return mean, np.sqrt((off ** 2).sum().sum() / max(df, 1) / len(even)), df
+
+def described(run:dict)->str: # a `run.json`
+    "When and on what a run was made, and what in it is not the full size's: ' 2026-11-28, AMD EPYC, 2 threads, no GPU'."
+    if "finished" not in run: return ""
+    other = "".join(f", {k}={v!r}" for k, v in run["changed"].items())
+    return f" {run['finished'][:10]}, {hardware_of(run['hardware'], run['hardware']['threads'])}{other}"
 
 def row_of(table:pd.DataFrame, **wanted)->pd.Series:
     "The first row with these values. Raises `Missing`."
