@@ -80,8 +80,12 @@ def patches_kept(
     report:pd.DataFrame, # of a run with one pass
     n_in:list, # patches of each question
 ) -> list: # per question
-    "Patches that each question's items (pictures, tiles, clips) kept in the tower, or before it; all of them where no method acts there."
-    return kept_by_question(report, "vision", n_in) or kept_by_question(report, "pixels", n_in) or n_in
+    "Patches that each question's items (pictures, tiles, clips) kept before the tower and in it; all of them where no method acts there, NaN where it is not known."
+    kept = n_in
+    for stage in ("pixels", "vision"):
+        if stage in set(report.stage): kept = kept_by_question(report, stage, kept)
+        if kept is None: return [float("nan")] * len(n_in)
+    return kept
 
 def answer_batch(
     model, processor,
