@@ -42,7 +42,10 @@ def readable(path, remedy:str): # what to do about a file that isn't
     "Whatever goes wrong in the block raises a `ResultsError` in a line that names the file and the remedy."
     try: yield
     except IPCVError: raise
-    except Exception as error: raise ResultsError(f"{path} cannot be read ({type(error).__name__}); {remedy}") from error
+    except Exception as error:
+        named = getattr(error, "filename", None) # of a folder, the file
+        why = type(error).__name__ + (f", {Path(named).name}" if isinstance(named, str) and Path(named) != Path(path) else "")
+        raise ResultsError(f"{path} cannot be read ({why}); {remedy}") from error
 
 def read_json(path, *fields:str, remedy="delete it")->dict:
     "An object with these fields from a JSON file. Raises `ResultsError` naming a file that is missing, cut or another."
