@@ -66,13 +66,13 @@ def check_harness():
 @lru_cache(1) # it reads some hundred files
 def manager(include=None): # folder with further tasks
     "The harness' list of tasks. Raises `ConfigError`."
+    if include is not None and not Path(include).is_dir():
+        raise ConfigError(f"include={str(include)!r}; allowed: a folder with tasks of lmms-eval")
     check_harness()
     from loguru import logger
     logger.remove() # its own lines, hundreds
     logging.getLogger("lmms-eval").setLevel(logging.ERROR)
     from lmms_eval.tasks import TaskManager
-    if include is not None and not Path(include).is_dir():
-        raise ConfigError(f"include={str(include)!r}; allowed: a folder with tasks of lmms-eval")
     with in_one_line(f"include={str(include)!r}" if include else "lmms-eval"):
         return TaskManager("ERROR", include_path=include and str(include), model_name="ipcv")
 
