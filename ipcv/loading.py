@@ -7,12 +7,12 @@ __all__ = ['SPECIAL', 'CHAT', 'DTYPES', 'EMBEDDED', 'SCALE', 'LARGE', 'EIGHT', '
            'open_image', 'is_file', 'is_frame', 'as_clip', 'stacked', 'is_clip', 'flat_clips', 'PatchClips',
            'TileClips', 'pil_processor', 'save_parts', 'placed_clips', 'check_takes_clips', 'load_processor',
            'processor_of_parts', 'cuts_tiles', 'tiles_of_parts', 'own_video_settings', 'frames_alike', 'resolve_dtype',
-           'resolve_device', 'embedded_folder', 'load', 'in_8_bits', 'read_weights', 'fetch', 'bad_name', 'from_8_bits',
-           'ask', 'chat_prompt', 'as_they_are', 'check_questions', 'checked_pictures', 'checked_picture',
-           'checked_clips', 'reply', 'random_names', 'random_config', 'unknown_word', 'random_model', 'QwenPrompts',
-           'InternVLPrompts', 'prompts_of', 'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids',
-           'random_inputs', 'load_random', 'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config',
-           'tiny_model']
+           'resolve_device', 'embedded_folder', 'located', 'check_model', 'is_image_text', 'first_line', 'load',
+           'in_8_bits', 'read_weights', 'fetch', 'bad_name', 'from_8_bits', 'ask', 'chat_prompt', 'as_they_are',
+           'check_questions', 'checked_pictures', 'checked_picture', 'checked_clips', 'reply', 'random_names',
+           'random_config', 'unknown_word', 'random_model', 'QwenPrompts', 'InternVLPrompts', 'prompts_of',
+           'random_tokenizer', 'random_processor', 'visual_tokens', 'random_ids', 'random_inputs', 'load_random',
+           'free_memory', 'tiny_tokenizer', 'tiny_image_processor', 'tiny_config', 'tiny_model']
 
 # %% ../nbs/08_loading.ipynb #cell-3
 import difflib, json, os
@@ -308,6 +308,39 @@ def embedded_folder(
         raise bad_name(name, f"this copy of the package has no weights in models/{name}")
     return str(folder)
 
+def located(name)->str: # as `load` takes it; a folder, a hub id, or "random:NAME"
+    "Where a model is. Raises `ConfigError` for what is no name and for a folder without a configuration, without a look at the hub."
+    if not isinstance(name, (str, os.PathLike)) or not str(name): raise bad_name(name, "no name")
+    if name in EMBEDDED: return embedded_folder(name)
+    path = str(name)
+    if path.startswith("random:"): return path
+    near = difflib.get_close_matches(path.lower(), EMBEDDED, 1, .8)
+    if near and not os.path.exists(path): # the hub would be asked again and again
+        raise bad_name(name, f"did you mean {near[0]!r}? A model of the hub takes its owner in front, OWNER/{name}")
+    looks_local = os.path.exists(path) or path.startswith(".") or path.count("/") > 1
+    if looks_local and not os.path.exists(os.path.join(path, "config.json")):
+        raise bad_name(name, f"no config.json in {path}")
+    return path
+
+def check_model(name):
+    """Raise `ConfigError` for what `load` would refuse, as far as that is known without weights and without the hub: a bad name, and a
+    folder that holds no image-text model."""
+    path = located(name)
+    if path.startswith("random:"): random_config(path)
+    if name in EMBEDDED or not os.path.isdir(path): return
+    from transformers import AutoConfig
+    try: config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as e: raise bad_name(name, first_line(e)) from e
+    if not is_image_text(config): raise bad_name(name, f"{path} holds a {config.model_type}, which is no image-text model")
+    if not any(file.endswith((".safetensors", ".bin")) for file in os.listdir(path)): raise bad_name(name, f"no weights in {path}")
+
+def is_image_text(config)->bool: # or a kind of its own code, which is asked when it is loaded
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or hasattr(config, "auto_map")
+
+def first_line(error:Exception)->str: # without its full stop
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
+
 def load(
     name:str="tiny", # "tiny" or "tiny-internvl" (embedded), a local folder, a hub id, or "random:NAME" (for timing)
     device:str|None=None, # where the weights go; where none is given the CPU, or what `device_map` says
@@ -319,18 +352,11 @@ def load(
 
     Raises `ConfigError` where no image-text model has that name, and where its processor needs torchvision, which is
     missing. Raises `VideoError` where `clips` do."""
-    if not isinstance(name, (str, os.PathLike)) or not str(name): raise bad_name(name, "no name")
-    if str(name).startswith("random:"): return load_random(str(name), device, dtype, **kwargs)
-    near = difflib.get_close_matches(str(name).lower(), EMBEDDED, 1, .8)
-    if near and name not in EMBEDDED and not os.path.exists(name): # the hub would be asked again and again
-        raise bad_name(name, f"did you mean {near[0]!r}? A model of the hub takes its owner in front, OWNER/{name}")
-    path = embedded_folder(name) if name in EMBEDDED else str(name)
+    path = located(name)
+    if path.startswith("random:"): return load_random(path, device, dtype, **kwargs)
     if name in EMBEDDED and dtype == "auto": dtype = "float32"
     dtype = resolve_dtype(dtype)
     if device is not None or not kwargs.get("device_map"): device = resolve_device(device)
-    looks_local = os.path.exists(path) or path.startswith(".") or path.count("/") > 1
-    if looks_local and not os.path.exists(os.path.join(path, "config.json")):
-        raise bad_name(name, f"no config.json in {path}")
     model, processor = fetch(name, path, dtype, clips, kwargs)
     return (model if device is None else model.to(device)).eval(), processor
 
@@ -377,17 +403,17 @@ HUB = "revision", "token", "cache_dir", "local_files_only", "trust_remote_code" 
 
 def fetch(name, path:str, dtype, clips:bool, kwargs:dict): # -> (model, processor)
     "Both from a folder or the hub, the processor first. Raises `ConfigError` and `VideoError`."
-    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText
+    from transformers import AutoConfig, AutoModelForImageTextToText
     try:
         config = AutoConfig.from_pretrained(path, **{k: kwargs[k] for k in HUB if k in kwargs})
-        known = type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING or hasattr(config, "auto_map")
+        known = is_image_text(config)
         processor = load_processor(path) if known else None # where it is not, the model says so
         if clips and known: check_takes_clips(processor)
         if os.path.isfile(os.path.join(path, EIGHT)): return from_8_bits(path, config, dtype, **kwargs), processor
         return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, **kwargs), processor
     except IPCVError: raise
     except (OSError, ValueError, ImportError) as e:
-        why = (str(e).strip() or type(e).__name__).splitlines()[0][:300].rstrip(".")
+        why = first_line(e)
         attention = kwargs.get("attn_implementation")
         if attention and ("attn" in str(e) or isinstance(e, ImportError)):
             allowed = f"one that this model and machine can do, such as 'sdpa' or 'eager' ({why})"

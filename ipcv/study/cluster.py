@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAITING', 'TRIES', 'node_report', 'ask_nodes', 'misfit', 'check_nodes', 'listed', 'run_on_node', 'on_nodes',
            'with_gpu', 'on_gpu', 'check_gpus', 'begun_folder', 'begun_at', 'how_far', 'reads_others', 'next_job',
-           'admit', 'Running', 'spread', 'outcome']
+           'of_other_kind', 'admit', 'Running', 'spread', 'outcome']
 
 # %% ../../nbs/61_cluster.ipynb #imports
 import time
@@ -114,12 +114,21 @@ def next_job(waiting, node, running:dict): # experiments in turn, a `Node`, thos
         if reads_others(job) and (running or not all(map(reads_others, waiting))): continue
         return job
 
-def admit(found:Cluster, progress:Progress, jobs:list, checked:set)->list: # ids of nodes that were asked, more are added; nodes that may be used
-    "Ask the nodes that have joined since; one that is not fit is left out, and a line says why."
+def of_other_kind(node:Node, seen, hardware:str): # `node_report` or an error; from `check_nodes`; ConfigError or None
+    "Why times of a node that has joined could not stand beside the others', where its report is no error."
+    own = None if isinstance(seen, Exception) else hardware_of(seen["machine"], node.cpus)
+    if own and own not in hardware.split("; "): return ConfigError(f"node {node}, hardware: {own}; allowed: what was there at the start, {hardware}")
+
+def admit(found:Cluster, progress:Progress, jobs:list,
+          checked:set,  # ids of nodes that were asked; more are added
+          hardware:str, # from `check_nodes`
+         )->list:       # nodes that may be used
+    "Ask the nodes that have joined since; one that is not fit or of other hardware is left out, and a line says why."
     nodes = found.nodes()
     joined = [node for node in nodes if node.id not in checked]
     reports = ask_nodes(found, jobs[0].out, [job.path for job in jobs], joined) if joined else {}
     checked.update(node.id for node in joined)
+    reports = {node: of_other_kind(node, seen, hardware) or seen for node, seen in reports.items()}
     wrong = {node: seen for node, seen in reports.items() if isinstance(seen, Exception)}
     for node, why in wrong.items():
         found.leave_out(node.id)
@@ -154,7 +163,7 @@ def spread(found:Cluster, progress:Progress, jobs:list, hardware:str, # from `ch
         said[job.path] = text
     try:
         while waiting or running:
-            nodes = admit(found, progress, jobs, checked)
+            nodes = admit(found, progress, jobs, checked, hardware)
             idle = [node for node in nodes if node.id not in {r.node.id for r in running.values()}]
             for node in list(idle):
                 if not (job := next_job(waiting, node, running)): continue

@@ -6,7 +6,7 @@
 __all__ = ['COLUMNS', 'SMALL', 'named_methods', 'as_methods', 'is_right', 'items_of', 'asked', 'patches_in', 'patches_kept',
            'answer_batch', 'shown', 'sizes_of', 'in_rounds', 'in_order', 'batches_of', 'sha', 'fingerprint_of',
            'prompting_of', 'settings_text', 'files_of', 'content_of', 'fingerprint', 'differences', 'claim_answers',
-           'part', 'by_tower', 'answer_round', 'check_prunable', 'evaluate', 'latency', 'timed_batches',
+           'part', 'read_part', 'by_tower', 'answer_round', 'check_prunable', 'evaluate', 'latency', 'timed_batches',
            'timing_batches', 'generation_seconds']
 
 # %% ../../nbs/32_evaluate.ipynb #cell-3
@@ -25,7 +25,7 @@ from ..methods.text import parse, spell
 from ..methods.base import check_integer
 from ..tokens import offsets
 from ..errors import ConfigError, ResultsError, bad_field
-from ..files import check_folder, replacing, write_json
+from ..files import check_folder, read_json, readable, replacing, write_json
 from ..loading import EMBEDDED, ask, open_image, reply
 
 # %% ../../nbs/32_evaluate.ipynb #cell-6
@@ -80,8 +80,12 @@ def patches_kept(
     report:pd.DataFrame, # of a run with one pass
     n_in:list, # patches of each question
 ) -> list: # per question
-    "Patches that each question's items (pictures, tiles, clips) kept in the tower, or before it; all of them where no method acts there."
-    return kept_by_question(report, "vision", n_in) or kept_by_question(report, "pixels", n_in) or n_in
+    "Patches that each question's items (pictures, tiles, clips) kept before the tower and in it; all of them where no method acts there, NaN where it is not known."
+    kept = n_in
+    for stage in ("pixels", "vision"):
+        if stage in set(report.stage): kept = kept_by_question(report, stage, kept)
+        if kept is None: return [float("nan")] * len(n_in)
+    return kept
 
 def answer_batch(
     model, processor,
@@ -210,9 +214,7 @@ def claim_answers(
     out.mkdir(parents=True, exist_ok=True)
     file = out/"evaluation.json"
     with FileLock(out/".lock"): # several processes may add methods
-        try: have = json.loads(file.read_text()) if file.exists() else {}
-        except ValueError as e:
-            raise ResultsError(f"{file} cannot be read ({e}); allowed: another folder, or delete this one") from e
+        have = read_json(file, remedy="delete its folder, or choose another one") if file.exists() else {}
         if bad := sorted(differences(have, want)):
             verb = "differ" if len(bad) > 1 else "differs"
             raise ResultsError(f"{out} holds results of another configuration: {', '.join(bad)} {verb}; "
@@ -223,6 +225,10 @@ def claim_answers(
 def part(folder:Path, name:str, start:int)->Path:
     "The file with a method's answers to the batch that begins at question `start`."
     return folder/f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{start:06d}.parquet"
+
+def read_part(file:Path)->pd.DataFrame:
+    "The answers in a file. Raises `ResultsError` for one that is cut."
+    with readable(file, "delete it, and the same command asks these questions again"): return pd.read_parquet(file)
 
 def by_tower(methods:dict)->dict: # name -> tuple of methods; text -> names
     "Methods in groups that do the same up to the end of the tower."
@@ -286,7 +292,7 @@ def evaluate(
         claim_answers(Path(folder), config)
         for batches in tqdm(rounds[share[0]::share[1]], desc="rounds of pictures", disable=not progress, mininterval=5):
             answer_round(model, processor, suite, batches, methods, Path(folder), max_new_tokens)
-            for name in methods: done[name] += [pd.read_parquet(part(Path(folder), name, start)) for start, _ in batches]
+            for name in methods: done[name] += [read_part(part(Path(folder), name, start)) for start, _ in batches]
     return pd.concat(sum(done.values(), []) or [pd.DataFrame()], ignore_index=True)
 
 # %% ../../nbs/32_evaluate.ipynb #cell-25

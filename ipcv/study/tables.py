@@ -26,7 +26,7 @@ from threading import Lock, Thread
 import numpy as np, pandas as pd, torch
 from tqdm import tqdm
 from ..errors import ConfigError, ResultsError, UnsupportedModelError, shown
-from ..files import end_with_parent, keep_memory, replacing, write_text
+from ..files import end_with_parent, keep_memory, readable, replacing, write_text
 from ..measure.environment import package_code, version, versions
 from ..integrations.ray import Cluster, cause, is_lost
 
@@ -481,7 +481,7 @@ def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:in
 def earlier_run(folder:Path, key:str, texts:dict): # DataFrame or None
     "The rows of a kept run that timed all of these methods in the same way, under the labels of `texts`."
     for file in sorted(folder.glob(f"times-{key}-*.csv")):
-        run = pd.read_csv(file)
+        with readable(file, "delete it, and the same command measures again"): run = pd.read_csv(file)
         if not set(texts.values()) <= set(run.method): continue
         parts = [run[run.method == text].assign(method=name) for name, text in texts.items()]
         return pd.concat(parts, ignore_index=True)
@@ -600,7 +600,8 @@ def tuned(templates:dict, # label -> method string with {} for `retain`, such as
     "The `retain` at which each method takes as long as the target, by interpolation of interleaved measurements."
     file = Path(out) / "tuning.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
-    done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=TUNING)
+    with readable(file, "delete it, and the same command measures again"):
+        done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=TUNING)
     network, _ = loaded(model, device)
     first = int(done["round"].max()) + 1 if len(done) else 0
     for turn in range(first, rounds):
