@@ -269,9 +269,10 @@ def apart():
 
 def refusals():
     "What cannot be done is said in one line, and leaves nothing."
-    with tempfile.TemporaryDirectory() as home:
+    import socket
+    with tempfile.TemporaryDirectory() as home, socket.create_server(("127.0.0.1", 0)) as silent:
         home = Path(home)
-        cases = {"no answer": (["--ray", "127.0.0.1:9"], "does not answer"), "no cluster here": (["--ray"], "does not answer"), "no address": (["--ray", "nowhere"], "HOST:PORT"),
+        cases = {"another server": (["--ray", f"127.0.0.1:{silent.getsockname()[1]}"], "something else listens there"), "no answer": (["--ray", "127.0.0.1:9"], "does not answer"), "no cluster here": (["--ray"], "does not answer"), "no address": (["--ray", "nowhere"], "HOST:PORT"),
                  "wrong parameter": (["--ray", "local", "--set", "limits=3"], "limits")}
         for what, (more, named) in cases.items():
             done = subprocess.run(command(home / "out", *more), capture_output=True, text=True)
