@@ -583,7 +583,7 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     seconds = known_seconds([job.path], asked["model"], job.full).get(job.path.stem)
     size = "full size" if job.full else "reading size"
     line = f"{job.path.stem}, {asked['model']}, {size}: {state}"
-    if not asked.get("tasks"): return line + (f", {seconds:.0f} s when it was recorded" if seconds else "")
+    if not asked.get("tasks"): return line + (f", {seconds:.0f} s when it was recorded after those before it, whose answers it takes over" if seconds else "")
     csv = job.path.with_suffix(".csv")
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper_of(job.path))
     on_cpu = "device" not in unknown and str(asked.get("device") or "cpu").startswith("cpu")
