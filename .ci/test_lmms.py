@@ -232,6 +232,59 @@ def tables():
         assert again.ipcv_scenes.tolist() == table.ipcv_scenes.tolist()
 
 
+def clips():
+    """`ipcv reproduce table2 --set frames=4` on files of clips: as many right as without the harness on 4 frames of each; answers on another number of
+    frames are others; a clip that is cut is named, the answers before it are kept, and the same command goes on."""
+    import av
+    import pandas as pd
+    from ipcv import compress, load, parse
+    from ipcv.loading import ask, reply
+    from ipcv.study.evaluate import is_right
+    from ipcv.study.tables import load_questions
+    from ipcv.video import read_video
+    rows, (model, processor) = load_questions("eval", 3, suite="clips").select(range(6)), load(tiny_folder(), dtype="float32")
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for i, frames in enumerate(rows["frames"]):
+            with av.open(str(folder / f"{i}.mkv"), "w") as box:
+                stream = box.add_stream("ffv1", rate=4)
+                (stream.width, stream.height), stream.pix_fmt = frames[0].size, "bgr0"
+                for frame in frames: box.mux(stream.encode(av.VideoFrame.from_image(frame.convert("RGB"))))
+                box.mux(stream.encode(None))
+        table = pd.DataFrame(dict(question=rows["question"], answer=rows["answer"], clip=[str(folder / f"{i}.mkv") for i in range(len(rows))]))
+        table.to_parquet(folder / "suite.parquet")
+        (folder / "of_task.py").write_text(FUNCTIONS.replace("def question", 'def clip(doc): return [doc["clip"]]\ndef question'))
+        (folder / "ipcv_clips.yaml").write_text(TASK.format(data=folder / "suite.parquet", name="ipcv_clips", more="").replace("of_task.pictures", "of_task.clip"))
+        out, how = folder / "results", ("--tasks", "ipcv_clips", "--set", "frames=4")
+        whole = (folder / "4.mkv").read_bytes()
+        (folder / "4.mkv").write_bytes(whole[:100])
+        done, _ = reproduce(out, folder, tiny_folder(), *how, table="table2")
+        print("  " + done.stderr.strip().splitlines()[-1][-330:], flush=True)
+        assert done.returncode == 1 and "ipcv_clips, question 4: clip" in done.stderr and "4.mkv" in done.stderr and "is kept" in done.stderr
+        replies, = out.glob("benchmarks/*/*/written/*/replies.json")
+        said = json.loads(replies.read_text())
+        assert len(said["batches"]) == 4
+        (folder / "4.mkv").write_bytes(whole)
+        done, found = reproduce(out, folder, tiny_folder(), *how, table="table2")
+        if found is None: raise RuntimeError(done.stdout[-1500:] + done.stderr[-1500:])
+        print(found[["method", "ipcv_clips", "avg_acc_pct"]].round(1).to_string(index=False), flush=True)
+        records = [json.loads(p.read_text()) for p in out.glob("benchmarks/*/*/*.json")]
+        assert len(records) == len(found) and {(r["questions"], r["frames"]) for r in records} == {(6, 4)}
+        assert [r["by"] for r in records if r["method"] == "vanilla"] == [said["record"]["by"]], "the first answers are those of before"
+        read = [read_video(file, frames=4) for file in table["clip"]]
+        for record in records:
+            right = []
+            for clip, question, answer in zip(read, rows["question"], rows["answer"]):
+                with compress(model, *parse(record["method"])):
+                    right.append(is_right(*reply(model, processor, ask(processor, None, [question], videos=[[clip]])), answer))
+            assert abs(record["number"] - sum(right) / 6) < 1e-6, record
+        for frames, kept in ((4, len(found)), (2, 0)):
+            plan, _ = reproduce(out, folder, tiny_folder(), "--tasks", "ipcv_clips", "--set", f"frames={frames}", "--dry-run", table="table2")
+            names, numbers = plan.stdout.splitlines()[-2:]
+            print(numbers, flush=True)
+            assert str(kept) in numbers.split(), (names, numbers)
+
+
 def families():
     "Tables on a model of each family, random weights in hub layout: every row that the family takes, and IPCV prunes."
     from test_vllm import models, tiles_folder
@@ -247,5 +300,5 @@ def families():
             assert len(table) > 4 and {r["questions"] for r in kept} == {4}
 
 
-PARTS = {part.__name__: part for part in (accuracy, processes, tables, families, cluster, engine, refusals)}
+PARTS = {part.__name__: part for part in (accuracy, processes, tables, clips, families, cluster, engine, refusals)}
 if __name__ == "__main__": run_parts(__file__, PARTS, ENGINE)
