@@ -36,6 +36,7 @@ def check_address(address:str, seconds:float=5.): # to wait for an answer
     "Raise `ConfigError` for what is no address, and where nothing listens or something else than Ray."
     if address in ("local", "auto"): return
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    host = host.strip("[]") # of IPv6
     if not (host and port.isdecimal()): raise ConfigError(f"ray={address!r}; allowed: local, auto or HOST:PORT")
     try: found = speaks_grpc(host, int(port), seconds)
     except (OSError, OverflowError) as e:

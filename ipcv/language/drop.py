@@ -18,7 +18,7 @@ from ..errors import ConfigError, bad_field, shown
 from ..families.language import LanguageAdapter
 from ..families.registry import language_adapter
 from ..hooks import span, wrap
-from .cache import Layout, ShortenedCache, check_cache, deepen, following
+from .cache import Layout, ShortenedCache, cache_of, check_cache, deepen, following
 from .packing import block_diagonal, layer_mask, marked_left, pack, put_back, restarts, take
 from .prompt import Attached, Prompt, _columns, _prompt, note_model, own_tokens
 from .prompt import pass_in_pieces, placeholders, wrap_forward
@@ -66,7 +66,7 @@ def visual_and_valid(
     call:dict, # arguments of the text model, by name
 ):             # {modality: (B, T)} visual tokens, (B, T) tokens of the prompt, (B,) rows of several conversations
     "Masks of the sequence that the text model is called with. For right padding the attention mask has to be 2-D."
-    columns, embeds, cache = _columns.get(), call["inputs_embeds"], call.get("past_key_values")
+    columns, embeds, cache = _columns.get(), call["inputs_embeds"], cache_of(call)
     (B, T), device = embeds.shape[:2], embeds.device
     marks = placeholders(adapter, prompt, embeds)
     packed = torch.zeros(B, dtype=torch.bool, device=device)
@@ -227,7 +227,7 @@ def start_pass(adapter:LanguageAdapter, method, prompt:Prompt, call:dict)->Decod
     "A `DecoderPass` for this prompt. Raises `ConfigError` for a piece of a prompt and for packed conversations."
     marks, valid, packed = visual_and_valid(adapter, prompt, call)
     decoder_pass = DecoderPass(method, marks, valid, adapter, packed, joined_frames(adapter, prompt, call))
-    in_pieces = pass_in_pieces(prompt_length(prompt, call), call.get("past_key_values"))
+    in_pieces = pass_in_pieces(prompt_length(prompt, call), cache_of(call))
     refuse_parts(in_pieces or any(decoder_pass.edges), any(decoder_pass.packed))
     return decoder_pass
 
@@ -308,7 +308,7 @@ class LayerDrop(Attached):
 
     def text(self, forward, call:dict):
         "Around the text model's forward: open a `DecoderPass` where the pass brings images or videos."
-        prompt, cache = _prompt.get(), call.get("past_key_values")
+        prompt, cache = _prompt.get(), cache_of(call)
         if prompt is None or not prompt.modalities:
             if prompt is not None: pass_in_pieces(prompt_length(prompt, call), cache)
             with following("layers"): return forward(**call)
@@ -331,7 +331,7 @@ class LayerDrop(Attached):
 
     def _save(self, decoder_pass, index, call):
         "Note the state before this layer, where gradient checkpointing will run it again."
-        check_cache(call.get("past_key_values"))
+        check_cache(cache_of(call))
         if index == 0: decoder_pass.first = call["hidden_states"]
         if self.layers[index].training and getattr(self.layers[index], "gradient_checkpointing", False):
             self.passes[call["position_embeddings"][0]] = decoder_pass
@@ -339,7 +339,7 @@ class LayerDrop(Attached):
 
     def layer(self, index:int, forward, call:dict):
         "Around a layer's forward: drop before it if the method names it, and restrict it to the positions that remain."
-        decoder_pass, cache, states = self.decoder_pass.get(), call.get("past_key_values"), call["hidden_states"]
+        decoder_pass, cache, states = self.decoder_pass.get(), cache_of(call), call["hidden_states"]
         # A layer that is called outside of any pass may be recomputed by gradient checkpointing.
         again = decoder_pass is None and self.passes.get(call["position_embeddings"][0])
         if again:

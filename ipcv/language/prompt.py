@@ -18,7 +18,7 @@ from ..errors import AlreadyCompressedError, ConfigError
 from ..families.language import LanguageAdapter
 from ..families.registry import language_adapter
 from ..hooks import wrap
-from .cache import Layout, ShortenedCache, check_cache, following, shorten
+from .cache import Layout, ShortenedCache, cache_of, check_cache, following, shorten
 from .packing import cut_mask, cut_positions, marked_left, pack, put_back, restarts, take, unfilled_placeholders
 
 # %% ../../nbs/06_prompt.ipynb #rope
@@ -71,7 +71,7 @@ def shortened_pass(
 ):               # the text model's output, at its stock length
     """One pass of the text model over the kept positions; outputs are zero at dropped ones. Raises `ConfigError` for
     caches that cannot be shortened and for packed sequences."""
-    cache, mask, positions = (call.get(name) for name in ("past_key_values", "attention_mask", "position_ids"))
+    cache, mask, positions = cache_of(call), call.get("attention_mask"), call.get("position_ids")
     embeds = call["inputs_embeds"] if call.get("inputs_embeds") is not None else call["input_ids"]
     B, T = embeds.shape[:2]
     check_cache(cache)
@@ -91,8 +91,8 @@ def shortened_pass(
         call = {**call, **cut_injected(adapter, call, queries)}
         call |= {"inputs_embeds": take(embeds, queries), "return_dict": True}
         out = _packed(adapter, forward, call, queries, seen)
-    if out.past_key_values is not None:
-        shorten(out.past_key_values, Layout(keys, layout.dropped + T - queries.shape[1], padded))
+    if cache_of(out) is not None:
+        shorten(cache_of(out), Layout(keys, layout.dropped + T - queries.shape[1], padded))
     out.last_hidden_state = put_back(out.last_hidden_state, queries, T)
     if out.hidden_states is not None:
         out.hidden_states = tuple(put_back(h, queries, T) for h in out.hidden_states)
@@ -161,7 +161,7 @@ def note_generation(previous, *args, **kwargs):
     if not given: return previous(*args, **kwargs)
     grids = {name: x for name, x in kwargs.items() if name.endswith("_grid_thw")}
     length = max(x.shape[1] for x in given if x.ndim < 4)
-    cache = kwargs.get("past_key_values")
+    cache = cache_of(kwargs)
     seen = cache.get_seq_length() if hasattr(cache, "get_seq_length") else 0
     token = _generation.set(Generation(length, ids, grids, seen=seen))
     try: return previous(*args, **kwargs)
@@ -229,7 +229,7 @@ def _generated_ids(generation, B, T, seen): # (B, T) ids of a pass of `generate`
 def by_hand(adapter:LanguageAdapter, prompt:Prompt, call:dict, generation)->Prompt:
     """A prompt of embeddings without pixels: the caller may have put the features in. Without ids and token types it
     counts as text; `compress` refuses it if it has seen images."""
-    embeds, cache = prompt.inputs_embeds, call.get("past_key_values")
+    embeds, cache = prompt.inputs_embeds, cache_of(call)
     if embeds is None: return prompt
     B, T = embeds.shape[:2]
     seen = cache.get_seq_length() if cache is not None else 0
@@ -294,13 +294,13 @@ class PlaceholderPruner(Attached):
 
     def keep(self, prompt:Prompt, call:dict)->torch.Tensor|None: # (B, T) True for positions that stay, None when all do
         "What stays in a pass that brings visual features; `call`: arguments of the text model by name."
-        zeros = prompt.by_hand or pass_in_pieces(call["inputs_embeds"].shape[1], call.get("past_key_values"))
+        zeros = prompt.by_hand or pass_in_pieces(call["inputs_embeds"].shape[1], cache_of(call))
         counts = None if zeros else self.unfilled()
         return kept_positions(self.adapter, prompt, counts, call["inputs_embeds"], call.get("attention_mask"), zeros)
 
     def text(self, forward, call:dict):
         "Around the text model's forward: drop placeholders, or continue on a shortened cache."
-        prompt, keep, cache = _prompt.get(), None, call.get("past_key_values")
+        prompt, keep, cache = _prompt.get(), None, cache_of(call)
         embeds, shortened = call["inputs_embeds"], isinstance(cache, ShortenedCache)
         if prompt is not None and prompt.modalities:
             keep = self.keep(prompt, call)

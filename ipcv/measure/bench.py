@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from ..errors import ConfigError, bad_field
+from ..language.cache import cache_of
 from ..loading import ask, load, open_image, prompts_of, random_inputs
 from .environment import machine, versions
 from .flops import TOWER, stage_methods, true_counts
@@ -112,7 +113,7 @@ def memory_of(network, inputs, methods:tuple) -> dict: # column -> MiB
     pixels = [inputs[name] for name in names if name in inputs]
     def prefill():
         out = network.generate(**inputs, max_new_tokens=1, do_sample=False, return_dict_in_generate=True)
-        caches.append(out.past_key_values)
+        caches.append(cache_of(out))
     def tower(): (base.get_video_features if video else base.get_image_features)(*pixels)
     with torch.inference_mode(), compress(network, *methods) if methods else nullcontext():
         peaks = peak_bytes(prefill, network.device), peak_bytes(tower, network.device)

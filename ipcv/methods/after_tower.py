@@ -17,7 +17,7 @@ from ..errors import ConfigError, UnsupportedModelError
 from ..families.base import positions
 from ..families.registry import language_adapter, tower_for
 from ..hooks import span
-from ..language.cache import check_cache
+from ..language.cache import cache_of, check_cache
 from ..language.drop import prompt_length, refuse_parts, visual_and_valid
 from ..language.prompt import PlaceholderPruner, Prompt, beams_of, pass_in_pieces
 from .base import Method, check_indices, check_switch
@@ -207,14 +207,14 @@ class ItemPruner(PlaceholderPruner):
 
     def keep(self, prompt:Prompt, call:dict)->Tensor|None: # (B, T)
         "True for positions that stay, None when all do."
-        check_cache(call.get("past_key_values"))
+        check_cache(cache_of(call))
         left = None if self.unfilled is None else super().keep(prompt, call)
         marks, valid, packed = visual_and_valid(self.adapter, prompt, call)
         everywhere = torch.ones_like(valid) if left is None else left
         masks = everywhere, valid, packed[:, None].expand_as(valid), *marks.values()
         filled, valid_there, rows_packed, *places = torch.stack(masks).cpu() # the one synchronisation
         visual = torch.stack(places).any(0)
-        in_pieces = pass_in_pieces(prompt_length(prompt, call), call.get("past_key_values"))
+        in_pieces = pass_in_pieces(prompt_length(prompt, call), cache_of(call))
         refuse_parts(in_pieces or at_an_end(visual, valid_there), bool(rows_packed.any()))
         items = list(items_of(prompt, dict(zip(marks, places)), filled, self.side))
         with span("choice"), torch.no_grad():

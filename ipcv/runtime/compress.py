@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..methods.after_tower import ItemPruner
 from ..methods.base import Method, check_stages
 from ..hooks import wrap
+from ..language.cache import cache_of
 from ..language.prompt import NoteGeneration, PlaceholderPruner, placeholders_known
 from ..language.drop import LayerDrop
 from .features import FeatureLedger
@@ -201,7 +202,7 @@ def check_places(run, call:dict):
 
 def starts_sequence(call:dict) -> bool:
     "Is there nothing in the cache yet?"
-    cache = call.get("past_key_values")
+    cache = cache_of(call)
     return cache is None or cache.get_seq_length() == 0
 
 def check_pass(run, record, before:int):

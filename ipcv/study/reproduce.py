@@ -30,7 +30,7 @@ from ..files import check_folder, read_json, readable, write_json
 from ..loading import EMBEDDED, check_model
 from ..measure.environment import code_digest, machine, package_code, version, versions
 from ..methods.base import check_integer
-from .benchmarks import check_tasks, chosen as chosen_tasks, forget, manager, plan
+from .benchmarks import check_tasks, chosen as chosen_tasks, forget, kept_records, manager, plan
 from .evaluate import files_of, sha
 from .page import complete, progress_of, table_text, write_page
 from .tables import only, reported
@@ -153,7 +153,8 @@ def differing(old:dict, new:dict, free=())->list: # names that may differ
 @contextmanager
 def held(folder:Path, seconds:float=0):
     "Keep a folder of results to this process for the time of a block. Raises `ResultsError` when another one has it for so long."
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try: folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise ResultsError(f"{folder.parent} cannot be a folder ({e.strerror}): remove what is there, or --out chooses another folder") from None
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try: lock.acquire(timeout=seconds)
     except Timeout:
@@ -164,7 +165,10 @@ def held(folder:Path, seconds:float=0):
 def record_of(folder:Path)->dict:
     "What `run.json` of a folder says, {} where there is none. Raises `ResultsError` for one that is cut or foreign."
     file = folder / "run.json"
-    return read_json(file, "configuration", remedy="delete the folder, or --fresh replaces it") if file.exists() else {}
+    remedy = "delete the folder, or --fresh replaces it"
+    record = read_json(file, "configuration", remedy=remedy) if file.exists() else {}
+    if isinstance(record.get("configuration", {}), dict): return record
+    raise ResultsError(f"{file} has a configuration that is no object; {remedy}")
 
 def read_record(folder:Path)->dict:
     "The same, {} also for one that cannot be read."
@@ -553,6 +557,7 @@ def settings(path,          # an experiment notebook
         if named and limit is not None and "limit" not in known:
             raise ConfigError(f"limit={limit}; allowed for experiments with this parameter, {Path(path).stem} has {', '.join(known)}")
         return where | ({"limit": limit} if limit is not None and "limit" in known else {})
+    if tasks is not None and not str(tasks).strip(): raise ConfigError(f"tasks={tasks!r}; allowed: paper, names of benchmarks, or none for the suite")
     wanted = tasks or ("none" if ships and not include else "paper")
     if wanted == "none" and include: raise ConfigError(f"include={str(include)!r}; allowed with benchmarks, and tasks is none")
     if wanted == "none": return where | ({} if limit is None else {"limit": limit})
@@ -578,12 +583,14 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     folder = job.out / job.path.stem / folder_name(asked["model"], job.full)
     try: state = "to do, afresh" if job.fresh else standing(folder, configuration(job.path, asked, out=job.out), unknown)
     except ResultsError as e: state = f"refused, since {e}"
+    refused = ""
     try: check_job(job)
-    except IPCVError as e: state += f"; a run is refused, since {e}"
+    except IPCVError as e: refused = f"; a run is refused, since {e}"
     seconds = known_seconds([job.path], asked["model"], job.full).get(job.path.stem)
     size = "full size" if job.full else "reading size"
-    line = f"{job.path.stem}, {asked['model']}, {size}: {state}"
-    if not asked.get("tasks"): return line + (f", {seconds:.0f} s when it was recorded after those before it, whose answers it takes over" if seconds else "")
+    line = f"{job.path.stem}, {asked['model']}, {size}: {state}{refused}"
+    took = f", {seconds:.0f} s when it was recorded after those before it, whose answers it takes over" if seconds and not refused else ""
+    if not asked.get("tasks"): return line + took
     csv = job.path.with_suffix(".csv")
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper_of(job.path))
     on_cpu = "device" not in unknown and str(asked.get("device") or "cpu").startswith("cpu")
@@ -592,6 +599,9 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     kept = of_benchmarks(job.out, asked["model"])
     table = plan(benchmarks_of(job.path, asked), rows, asked.get("limit"), kept, {k: v for k, v in like.items() if v})
     if job.fresh: table["kept"] = 0
+    names = [b.task for b in benchmarks_of(job.path, asked)]
+    if cut := [file.name for file in kept_records(kept)[1] if file.stem.rpartition("-")[0] in names]:
+        line += f"; answers that cannot be read would stop a run, delete them with their tables: {', '.join(cut)}"
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
     hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
         "; how long they take is known when the first task is answered"

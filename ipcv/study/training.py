@@ -19,6 +19,7 @@ import numpy as np, torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 from PIL import Image
+from ..language.cache import cache_of
 from . import suite as tb
 from ..loading import SPECIAL, tiny_image_processor, tiny_model, tiny_tokenizer
 from ..errors import ConfigError
@@ -242,7 +243,7 @@ def picture_cache(
     x = x.masked_scatter(placeholder[..., None].expand(len(x), -1, 1), feats.to(x.dtype))
     positions, _ = model.model.get_rope_index(ids, placeholder.long(), image_grid_thw=grids(1).to(ids.device))
     out = model.model.language_model(inputs_embeds=x, position_ids=positions.expand(-1, len(x), -1), use_cache=True)
-    return out.past_key_values, int(positions.max())+1
+    return cache_of(out), int(positions.max())+1
 
 # %% ../../nbs/31_training.ipynb #loss
 def branch_states(
