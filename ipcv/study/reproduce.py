@@ -588,9 +588,9 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     except IPCVError as e: refused = f"; a run is refused, since {e}"
     seconds = known_seconds([job.path], asked["model"], job.full).get(job.path.stem)
     size = "full size" if job.full else "reading size"
-    line = f"{job.path.stem}, {asked['model']}, {size}: {state}{refused}"
+    line = f"{job.path.stem}, {asked['model']}, {size}: {state}"
     took = f", {seconds:.0f} s when it was recorded after those before it, whose answers it takes over" if seconds and not refused else ""
-    if not asked.get("tasks"): return line + took
+    if not asked.get("tasks"): return line + took + refused
     csv = job.path.with_suffix(".csv")
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper_of(job.path))
     on_cpu = "device" not in unknown and str(asked.get("device") or "cpu").startswith("cpu")
@@ -601,11 +601,11 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     if job.fresh: table["kept"] = 0
     names = [b.task for b in benchmarks_of(job.path, asked)]
     if cut := [file.name for file in kept_records(kept)[1] if file.stem.rpartition("-")[0] in names]:
-        line += f"; answers that cannot be read would stop a run, delete them with their tables: {', '.join(cut)}"
+        refused += f"; answers that cannot be read would stop a run, delete them with their tables: {', '.join(cut)}"
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
     hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
         "; how long they take is known when the first task is answered"
-    return f"{line}, {rows} methods, {answers}{hours}\n{table.to_string(index=False, na_rep='')}"
+    return f"{line}, {rows} methods, {answers}{hours}{refused}\n{table.to_string(index=False, na_rep='')}"
 
 
 # %% ../../nbs/61_reproduce.ipynb #reproduce
