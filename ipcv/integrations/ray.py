@@ -42,7 +42,8 @@ def check_address(address:str, seconds:float=5.): # to wait for an answer
     except (OSError, OverflowError) as e:
         raise ConfigError(f"ray={address!r} does not answer ({e}); allowed: HOST:PORT of a running cluster, local, auto") from None
     if not found:
-        raise ConfigError(f"ray={address!r} is no cluster of Ray: something else listens there; allowed: HOST:PORT of a running cluster, local, auto")
+        raise ConfigError(f"ray={address!r} is no cluster of Ray: something else listens there; "
+                          "allowed: HOST:PORT of a running cluster, local, auto")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)) # a client of gRPC begins so: with an empty frame of settings
 

@@ -21,7 +21,8 @@ PREFIX, OPTION = "IPCV", "ipcv" # of architecture names; where the method's text
 
 def engine_method(text:str): # a method, or None for "vanilla" and for one that keeps everything
     "The method of a text, if an engine can run it. Raises `ConfigError` for others."
-    if not isinstance(text, str) or not text.strip(): raise ConfigError(f"{OPTION} is {text!r}; allowed: a method's text, such as 'ipcv:retain=0.35'")
+    if not isinstance(text, str) or not text.strip():
+        raise ConfigError(f"{OPTION} is {text!r}; allowed: a method's text, such as 'ipcv:retain=0.35'")
     methods, instead = parse(text), "allowed: one method of the vision stage that gives back every token, such as 'ipcv:retain=0.35'"
     if not methods: return None
     if len(methods) > 1: raise ConfigError(f"{OPTION} is {text!r}, {len(methods)} methods; {instead}")

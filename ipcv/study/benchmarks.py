@@ -101,7 +101,8 @@ def first_cause(error)->BaseException:
 def in_one_line(task:str):
     "What goes wrong inside the harness, in a line. Raises `ResultsError`."
     try: yield
-    except (ImageError, VideoError) as e: raise ResultsError(f"{e}; what was answered before is kept, and the same command goes on") from e
+    except (ImageError, VideoError) as e:
+        raise ResultsError(f"{e}; what was answered before is kept, and the same command goes on") from e
     except IPCVError: raise
     except (Exception, SystemExit) as failed: # tasks exit where a clip is missing
         e = first_cause(failed)
@@ -210,7 +211,8 @@ def data_of(task)->str: # short hash
 def settings_of(chat, *parts)->dict: # from `chat_class`; tasks of the harness, the parts of a benchmark
     "What answers depend on, beside model, method and task; the processor with its chat template and the settings of generation by one hash."
     text = spelled_out({k: v for k, v in parts[0].dump_config().items() if k != "metadata"})
-    return dict(data=sha(*map(data_of, parts)), batch_size=chat.batch_size, frames=chat.frames, most=chat.most, dtype=str(chat.network.dtype),
+    return dict(data=sha(*map(data_of, parts)), batch_size=chat.batch_size, frames=chat.frames, most=chat.most,
+                dtype=str(chat.network.dtype),
                 harness=version("lmms-eval"), processor=prompting_of(chat.network, chat.processor),
                 task_settings=sha(text))
 
@@ -267,7 +269,8 @@ def forget(folder:Path, tasks:list, # of Benchmark
             try: record = (found := read_json(file)).get("record", found)
             except ResultsError: record = {}
             named = re.fullmatch("(.+)-[0-9a-f]{12}", unit)
-            ours = record.get("task", named and named[1]) in names and record.get("limit", limit) == limit and frames in (None, record.get("frames", frames))
+            right_task = record.get("task", named and named[1]) in names
+            ours = right_task and record.get("limit", limit) == limit and frames in (None, record.get("frames", frames))
             if not ours or before is not None and written >= before: continue
             for kept in (file, file.with_suffix(".parquet")): kept.unlink(missing_ok=True)
 
@@ -292,7 +295,8 @@ EVERY = 5. # seconds, after which replies are written: a process that is killed 
 
 @contextmanager
 def replies_kept(chat, file:Path, record:dict): # from `chat_of`; what the replies are of, which gets the seconds that they took
-    "For the time of a block, write down what a model says before the harness counts it, and where it stops; batches that are there are not asked again."
+    """For the time of a block, write down what a model says before the harness counts it, and where it stops; batches
+    that are there are not asked again."""
     from lmms_eval.api.instance import GenerationResult
     ask, ask_batch, written = chat.generate_until, chat.answer, time.perf_counter()
     kept = read_json(file, "record", "batches") if file.exists() else dict(record=record | dict(seconds=0.), batches={})
@@ -444,11 +448,10 @@ def kept_records(folder)->tuple: # records; files that cannot be read
 def plan(tasks:list,     # of Benchmark
          n_methods:int,  # rows of the table
          limit=None,     # questions of each, None for all
-         folder=None,    # answers that are kept
-         like=None,      # what else answers must be of to be taken over, by the names of their records: frames, batch_size, ...
-        )->pd.DataFrame: # a row per task: questions, answers, hours for all of them, methods kept (at most those of the table), needs
-    "What a table would ask; NaN where it isn't known. Hours are at the speed of the answers that are kept; what cannot be read is none."
-    done, _ = kept_records(folder)
+         done=(),        # records of answers that are kept, from `kept_records`
+         like=None,      # what else answers must be of to be taken over: frames, batch_size, ... as records have them
+        )->pd.DataFrame: # a row per task: questions, answers, hours for all of them, methods kept, needs
+    "What a table would ask; NaN where it isn't known. Hours are at the speed of the answers that are kept."
     same = lambda d: all(d.get(name, value) == value for name, value in (like or {}).items())
     rate = np.mean([d["seconds"] / d["questions"] for d in done if d["seconds"] and d["questions"]]) if done else np.nan
     rows = []

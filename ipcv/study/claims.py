@@ -200,8 +200,8 @@ def judge(claims:list,   # of `Claim`
     "Effects with 95 % intervals, corrected p-values and verdicts. Raises `ConfigError` without sources."
     if not sources: raise ConfigError("sources={}: must hold one model or more, {'tiny': Results(folder)}")
     table = pd.DataFrame([judged(c, model, r, (towers or {}).get(model)) for c in claims for model, r in sources.items()])
-    asked = np.array([bool(c.measure) for c in claims for _ in sources]) # also those that were not measured, lest their lack help others
-    lacking = asked & table.effect.isna()
+    asked = np.array([bool(c.measure) for c in claims for _ in sources])
+    lacking = asked & table.effect.isna() # stay in the list, lest their lack help others
     corrected = holm(np.r_[table.p.mask(lacking, 1.), table.against.mask(lacking, 1.)])
     table["p_corrected"], table["against_corrected"] = corrected[:len(table)], corrected[len(table):]
     table["verdict"] = [verdict(r.effect, r.low, r.high, r.p_corrected, r.against_corrected, r.least, r.control, level)

@@ -103,7 +103,8 @@ class Results:
         if not found and self.recorded and not any(self.folder.glob(f"{experiment}*/{self.model}/run.json")):
             found = sorted((self.recorded / "evidence").glob(within))
             if not found and file == "table.csv" and not part:
-                beside = [recorded_at(p, self.model).with_suffix(".csv") for p in sorted(self.recorded.glob(f"{experiment}*.ipynb"))]
+                notebooks = sorted(self.recorded.glob(f"{experiment}*.ipynb"))
+                beside = [recorded_at(p, self.model).with_suffix(".csv") for p in notebooks]
                 found = [table for table in beside if table.exists()]
         if not found: raise Missing(f"no {file} of {name} for {self.model}")
         return found[0]
@@ -113,7 +114,7 @@ class Results:
         return next((read_record(p) for p in sorted(folder.glob(f"{experiment}*/{self.model}{partial}"))), {})
 
     def origin(self, name:str)->str:
-        "Where the numbers of an experiment are from, in words: run here or recorded, when, on what, with which other parameters."
+        "Where an experiment's numbers are from: run here or recorded, when, on what, with which other parameters."
         experiment = name.partition("/")[0]
         if here := self.run_of(self.folder, experiment): return f"run here{described(here)}"
         if not self.recorded or any(self.folder.glob(f"{experiment}*/{self.model}/*")): return "run here"
@@ -157,7 +158,7 @@ class Results:
         return mean, np.sqrt((off ** 2).sum().sum() / max(df, 1) / len(even)), df
 
 def described(run:dict)->str: # a `run.json`
-    "When and on what a run was made, and what in it is not the full size's: ' 2026-11-28, AMD EPYC, 2 threads, no GPU'."
+    "When and on what a run was made, and its own parameters: ' 2026-11-28, AMD EPYC, 2 threads, no GPU, limit=40'."
     if "finished" not in run: return ""
     other = "".join(f", {k}={v!r}" for k, v in run["changed"].items())
     return f" {run['finished'][:10]}, {hardware_of(run['hardware'], run['hardware']['threads'])}{other}"

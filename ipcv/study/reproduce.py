@@ -154,7 +154,9 @@ def differing(old:dict, new:dict, free=())->list: # names that may differ
 def held(folder:Path, seconds:float=0):
     "Keep a folder of results to this process for the time of a block. Raises `ResultsError` when another one has it for so long."
     try: folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise ResultsError(f"{folder.parent} cannot be a folder ({e.strerror}): remove what is there, or --out chooses another folder") from None
+    except OSError as e:
+        hint = "remove what is there, or --out chooses another folder"
+        raise ResultsError(f"{folder.parent} cannot be a folder ({e.strerror}): {hint}") from None
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try: lock.acquire(timeout=seconds)
     except Timeout:
@@ -557,7 +559,8 @@ def settings(path,          # an experiment notebook
         if named and limit is not None and "limit" not in known:
             raise ConfigError(f"limit={limit}; allowed for experiments with this parameter, {Path(path).stem} has {', '.join(known)}")
         return where | ({"limit": limit} if limit is not None and "limit" in known else {})
-    if tasks is not None and not str(tasks).strip(): raise ConfigError(f"tasks={tasks!r}; allowed: paper, names of benchmarks, or none for the suite")
+    if tasks is not None and not str(tasks).strip():
+        raise ConfigError(f"tasks={tasks!r}; allowed: paper, names of benchmarks, or none for the suite")
     wanted = tasks or ("none" if ships and not include else "paper")
     if wanted == "none" and include: raise ConfigError(f"include={str(include)!r}; allowed with benchmarks, and tasks is none")
     if wanted == "none": return where | ({} if limit is None else {"limit": limit})
@@ -596,11 +599,11 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     on_cpu = "device" not in unknown and str(asked.get("device") or "cpu").startswith("cpu")
     like = dict(frames=asked.get("frames"), batch_size=asked.get("batch_size"), harness=version("lmms-eval"),
                 files=files_of(asked["model"]), dtype=on_cpu and "torch.float32") # what is not known is not compared
-    kept = of_benchmarks(job.out, asked["model"])
-    table = plan(benchmarks_of(job.path, asked), rows, asked.get("limit"), kept, {k: v for k, v in like.items() if v})
+    tasks, (kept, cut) = benchmarks_of(job.path, asked), kept_records(of_benchmarks(job.out, asked["model"]))
+    table = plan(tasks, rows, asked.get("limit"), kept, {k: v for k, v in like.items() if v})
     if job.fresh: table["kept"] = 0
-    names = [b.task for b in benchmarks_of(job.path, asked)]
-    if cut := [file.name for file in kept_records(kept)[1] if file.stem.rpartition("-")[0] in names]:
+    names = [b.task for b in tasks]
+    if cut := [file.name for file in cut if file.stem.rpartition("-")[0] in names]:
         refused += f"; answers that cannot be read would stop a run, delete them with their tables: {', '.join(cut)}"
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
     hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
