@@ -251,7 +251,7 @@ Tasks = Annotated[Optional[str], typer.Option(metavar="NAME,...",
          "[default: none for the models that ship, paper for others]")]
 TaskLimit = Annotated[Optional[int], typer.Option(min=1, help="Questions of each benchmark, prompts of the suite. [default: all, and as the size says]")]
 Include = Annotated[Optional[Path], typer.Option(help="Folder with further tasks of lmms-eval; not with --tasks none.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, on how many questions, and what is there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run, on how many questions, what is there already, and what would be refused (status 1).")]
 Ray = Annotated[Optional[str], typer.Option("--ray", metavar="[ADDRESS]",
     help="Run on a Ray cluster, as many experiments at once as it has nodes: HOST:PORT, auto (the one that runs here, where "
          "no address is given) or local (started here).")]

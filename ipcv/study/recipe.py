@@ -7,7 +7,8 @@ __all__ = ['SECTIONS', 'INTERN', 'RECIPES', 'SMALL', 'SMOKE', 'INDEX', 'INSIDE',
            'patch_tower', 'tile_tower', 'angles', 'rms', 'row_mask', 'decoded', 'Head', 'Net', 'orthogonal_all', 'Muon',
            'Recipe', 'rate', 'part_of', 'optimizers', 'set_rates', 'on_device', 'pin', 'Feeder', 'evaluate', 'accuracy',
            'shares', 'embedded', 'start_decoder', 'make_net', 'Run', 'update', 'reported', 'kept_good', 'kernels_agree',
-           'train', 'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'process_start', 'prepare']
+           'train', 'finish', 'export', 'write_parts', 'put_together', 'recipe_for', 'main', 'trained', 'process_start',
+           'prepare']
 
 # %% ../../nbs/35_recipe.ipynb #imports
 import argparse, contextlib, ctypes, dataclasses, gc, json, math, os, random, shutil, signal, sys, time, traceback
@@ -132,12 +133,14 @@ def decoded(
     x:Tensor, # (B, L, D) embeddings
     positions:Tensor, # (3, B, L)
     segment:Tensor, # (B, L)
-) -> Tensor: # (B, L, D)
-    "Last hidden states of packed rows."
+    layers:tuple=(), # numbers of layers
+) -> tuple: # (B, L, D), and as many of each of these layers
+    "Last hidden states of packed rows, and what goes into some layers."
     dtype = half_on(x.device)
     cos, sin = angles(language, positions, dtype)
-    mask = additive(row_mask(segment), cos)
-    for layer in language.layers:
+    mask, inside = additive(row_mask(segment), cos), []
+    for i, layer in enumerate(language.layers):
+        if i in layers: inside.append(x)
         a, h = layer.self_attn, rms(layer.input_layernorm, x)
         q, k, v = (proj(h).unflatten(-1, (-1, a.head_dim)) for proj in (a.q_proj, a.k_proj, a.v_proj))
         heads, groups = q.shape[2], k.shape[2]
@@ -147,7 +150,7 @@ def decoded(
         x = x+a.o_proj(h.transpose(1, 2).flatten(2))
         h, mlp = rms(layer.post_attention_layernorm, x), layer.mlp
         x = x+mlp.down_proj(F.silu(mlp.gate_proj(h))*mlp.up_proj(h))
-    return rms(language.norm, x)
+    return rms(language.norm, x), inside
 
 # %% ../../nbs/35_recipe.ipynb #head
 class Head(nn.Module):
@@ -190,23 +193,30 @@ class Net(nn.Module):
         else: feats = patch_tower(self.model.model.visual, pixels, batch["place"], batch.get("length"))
         return feats.flatten(0, 1).index_select(0, batch["source"])
 
-    def logits(self, batch:dict, feats:Tensor) -> Tensor: # (M, vocabulary) at the places whose next token is learned
+    def decode(self, batch:dict, feats:Tensor, layers:tuple=()) -> tuple: # (M, vocabulary) at the places whose next token is learned; of each layer (B, L, D)
+        "Logits, and what goes into some layers."
         model = self.model
         x = model.get_input_embeddings()(batch["ids"])
         shape = x.shape
         x = x.flatten(0, 1).index_copy(0, batch["goal"], feats.to(x.dtype)).view(shape)
-        h = decoded(model.model.language_model, x, batch["positions"], batch["segment"])
-        return model.lm_head(h.flatten(0, 1).index_select(0, batch["target"])).float()
+        h, inside = decoded(model.model.language_model, x, batch["positions"], batch["segment"], layers)
+        return model.lm_head(h.flatten(0, 1).index_select(0, batch["target"])).float(), inside
+
+    def logits(self, batch:dict, feats:Tensor) -> Tensor: return self.decode(batch, feats)[0]
+
+    def said(self, batch:dict, logits:Tensor) -> tuple: # loss, (M,) bool
+        "Cross-entropy of the answers, and which tokens are right."
+        y, weight = batch["label"], batch["weight"]
+        return (F.cross_entropy(logits, y, reduction="none")*weight).sum()/weight.sum(), logits.argmax(-1) == y
 
     def forward(self, batch:dict, dense:float) -> tuple: # loss, figures (6,)
         "Loss of a batch, and: answers' loss, tokens right, tokens; labels' loss, characters right, characters."
         feats, none = self.see(batch), batch["ids"].new_zeros((), dtype=torch.float32)
         loss, figures = none, [none]*6
         if batch["target"].numel():
-            logits, y, weight = self.logits(batch, feats), batch["label"], batch["weight"]
-            said = (F.cross_entropy(logits, y, reduction="none")*weight).sum()/weight.sum()
+            said, right = self.said(batch, self.logits(batch, feats))
             loss = loss+said
-            figures[:3] = said, (logits.argmax(-1) == y).sum(), none+len(y)
+            figures[:3] = said, right.sum(), none+len(right)
         if "labels" in batch and dense:
             seen, (right, there) = self.head(feats, batch["labels"])
             loss = loss+dense*seen
@@ -469,7 +479,7 @@ def make_net(
 # %% ../../nbs/35_recipe.ipynb #run
 class Run:
     "A run in a folder: network, optimizers, mean of the weights, clock and log. Raises `ConfigError` for another model's folder."
-    def __init__(self, name:str, out, recipe:Recipe, seconds:float, device:str="cpu", tower:str|None=None, parts=None, born=None):
+    def __init__(self, name:str, out, recipe:Recipe, seconds:float, device:str="cpu", tower:str|None=None, parts=None, born=None, made=None):
         self.born, self.name, self.out, self.recipe, self.device = born or time.time(), name, Path(out), recipe, device
         self.cuda = torch.device(device).type == "cuda"
         self.parts = Path(parts) if parts else None
@@ -478,7 +488,7 @@ class Run:
         self.seconds, self.spent, self.begin, self.steps, self.lines, self.result = seconds, 0., None, 0, [], {}
         self.too_large = 0 # batches that did not fit into memory
         torch.manual_seed(0)
-        self.net, self.eye, self.tok = make_net(name, tower)
+        self.net, self.eye, self.tok = made or make_net(name, tower)
 
     def to_device(self):
         "After the workers are forked: move, make optimizers, take over the checkpoint where there is one."
@@ -506,6 +516,8 @@ class Run:
     def resume(self, held:dict):
         if held["name"] != self.name:
             raise ConfigError(f"out is {str(self.out)!r}: its checkpoint is of {held['name']}; allowed: an empty folder or {self.name}'s")
+        if [p.shape for p in held["params"]] != [p.shape for p in self.params]:
+            raise ConfigError(f"out is {str(self.out)!r}: its checkpoint is of another training of {self.name}; allowed: an empty folder or this training's")
         with torch.no_grad():
             for own, given in ((self.params, held["params"]), (self.mean, held["mean"]), (self.good, held["params"])):
                 for p, q in zip(own, given): p.copy_(q)
@@ -605,7 +617,8 @@ def train(
 ) -> bool: # whether it was not stopped
     "Train until the time is over, or until SIGTERM."
     stopped, sums, feeder, looks = [], {}, Feeder(crew, run.device), list(looks)
-    with contextlib.suppress(ValueError): signal.signal(signal.SIGTERM, lambda *_: stopped.append(True)) # not in the main thread
+    earlier = None
+    with contextlib.suppress(ValueError): earlier = signal.signal(signal.SIGTERM, lambda *_: stopped.append(True)) # not in the main thread
     last, saved, events, first = time.time(), time.time(), deque(), run.steps
     counted, checked = (0, 0, 0., 0), not run.cuda
     gc.collect()
@@ -613,7 +626,7 @@ def train(
     while not stopped and (progress := run.progress()) < 1 and (steps is None or run.steps-first < steps):
         crew.progress[0] = progress
         what, batch = feeder.next()
-        if not checked and batch["target"].numel() and batch["ids"].shape[1] <= 640 and (run.net.tiles or batch["pixels"].shape[1] <= 512):
+        if not checked and batch["target"].numel() and batch["ids"].shape[1] <= 640 and (run.net.tiles or "pixels" not in batch or batch["pixels"].shape[1] <= 512):
             checked = True
             with contextlib.suppress(torch.OutOfMemoryError): run.log(kernels=round(kernels_agree(run, batch), 4))
             torch.cuda.empty_cache()
@@ -653,6 +666,7 @@ def train(
         if now-saved >= every:
             run.save()
             saved = time.time()
+    if earlier is not None: signal.signal(signal.SIGTERM, earlier)
     run.log(ended="stopped" if stopped else "time is over", progress=round(run.progress(), 3))
     return not stopped
 
@@ -762,14 +776,19 @@ def main(args:list|None=None):
     crew = Crew(example, run.eye, run.tok, recipe.plan, given.workers, seed=1+int(run.file.exists())*int(time.time()))
     prepare(run.cuda)
     run.to_device()
-    failed = False
-    try: whole = train(run, crew, log=5 if run.cuda and not given.smoke else 2 if given.smoke else 30, every=20 if given.smoke else 60)
-    except Exception: # what was learned until then is kept
-        traceback.print_exc()
-        whole, failed = not run.cuda, True
-    try: finish(run, crew, whole)
+    try: failed = trained(run, crew, log=5 if run.cuda and not given.smoke else 2 if given.smoke else 30, every=20 if given.smoke else 60)
     finally: crew.close()
     if failed: sys.exit(1)
+
+def trained(run:Run, crew, log:float, every:float) -> bool: # whether it failed
+    "Train and write everything; what was learned is written also where the training fails."
+    failed = False
+    try: whole = train(run, crew, log=log, every=every)
+    except Exception:
+        traceback.print_exc()
+        whole, failed = not run.cuda, True
+    finish(run, crew, whole)
+    return failed
 
 def process_start() -> float: # as `time.time()` has it
     "When this process began, the imports included, where the system says so."

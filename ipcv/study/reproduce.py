@@ -10,8 +10,8 @@ __all__ = ['PLACES', 'ENVIRONMENT', 'READ', 'PROGRESS', 'KERNEL', 'FINISHED', 'C
            'in_thread', 'execute', 'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks',
            'kept_in', 'benchmarks_of', 'paper_of', 'forget_answers', 'time_in', 'seconds_by_part', 'run', 'size_of',
            'times_of', 'known_seconds', 'keep_times', 'finished_record', 'Progress', 'Stopped', 'stopped_by_signals',
-           'Job', 'one_by_one', 'settings', 'ships_or_random', 'check_job', 'would', 'check_set', 'without_effect',
-           'reproduce', 'times_table']
+           'Job', 'one_by_one', 'settings', 'ships_or_random', 'check_job', 'Outlook', 'would', 'check_set',
+           'without_effect', 'reproduce', 'times_table']
 
 # %% ../../nbs/61_reproduce.ipynb #cell-2
 import ast, base64, hashlib, json, os, re, shutil, signal, subprocess, sys, time
@@ -22,6 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Thread, current_thread, main_thread
+from typing import NamedTuple
 from unittest.mock import patch
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -580,20 +581,25 @@ def check_job(job:Job):
         if asked.get(name) is not None: check_integer(name, asked[name], 1)
     if tasks := benchmarks_of(job.path, asked): check_tasks(tasks, manager(asked.get("include")))
 
-def would(job:Job, unknown=())->str: # what of the configuration is not known here
+class Outlook(NamedTuple):
+    "What a dry run says of a job."
+    text: str
+    refused: bool # would a run be?
+
+def would(job:Job, unknown=())->Outlook: # what of the configuration is not known here
     "What a job would run, how long that took before, what is there already, and what would stop it."
     asked = job.asked
     folder = job.out / job.path.stem / folder_name(asked["model"], job.full)
+    barred, refused = False, ""
     try: state = "to do, afresh" if job.fresh else standing(folder, configuration(job.path, asked, out=job.out), unknown)
-    except ResultsError as e: state = f"refused, since {e}"
-    refused = ""
+    except ResultsError as e: state, barred = f"refused, since {e}", True
     try: check_job(job)
     except IPCVError as e: refused = f"; a run is refused, since {e}"
     seconds = known_seconds([job.path], asked["model"], job.full).get(job.path.stem)
     size = "full size" if job.full else "reading size"
     line = f"{job.path.stem}, {asked['model']}, {size}: {state}"
     took = f", {seconds:.0f} s when it was recorded after those before it, whose answers it takes over" if seconds and not refused else ""
-    if not asked.get("tasks"): return line + took + refused
+    if not asked.get("tasks"): return Outlook(line + took + refused, barred or bool(refused))
     csv = job.path.with_suffix(".csv")
     rows = len(pd.read_csv(csv)) if csv.exists() else len(paper_of(job.path))
     on_cpu = "device" not in unknown and str(asked.get("device") or "cpu").startswith("cpu")
@@ -603,12 +609,13 @@ def would(job:Job, unknown=())->str: # what of the configuration is not known he
     table = plan(tasks, rows, asked.get("limit"), kept, {k: v for k, v in like.items() if v})
     if job.fresh: table["kept"] = 0
     names = [b.task for b in tasks]
-    if cut := [file.name for file in cut if file.stem.rpartition("-")[0] in names]:
+    if not job.fresh and (cut := [file.name for file in cut if file.stem.rpartition("-")[0] in names]):
         refused += f"; answers that cannot be read would stop a run, delete them with their tables: {', '.join(cut)}"
     answers = "an unknown number of answers" if table.answers.isna().any() else f"{table.answers.sum():,.0f} answers"
     hours = f", about {table.hours.sum():.1f} hours for all of them" if table.hours.notna().all() else \
         "; how long they take is known when the first task is answered"
-    return f"{line}, {rows} methods, {answers}{hours}{refused}\n{table.to_string(index=False, na_rep='')}"
+    text = f"{line}, {rows} methods, {answers}{hours}{refused}\n{table.to_string(index=False, na_rep='')}"
+    return Outlook(text, barred or bool(refused))
 
 
 # %% ../../nbs/61_reproduce.ipynb #reproduce
@@ -640,7 +647,7 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
     """Run experiments, print their tables and write `index.html`.
 
     `tasks` and `include` among the parameters are the options of these names. Raises `ConfigError` before anything is
-    written, and `ResultsError` when an experiment did not finish."""
+    written, and `ResultsError` when an experiment did not finish, or, of a dry run, would be refused."""
     check_folder("out", out)
     there = experiments(notebooks)
     chosen = [only(name, there, "an experiment")] if name else list(there.values())
@@ -657,7 +664,9 @@ def reproduce(name=None,                  # an experiment, or as much of its nam
     for job in jobs: benchmarks_of(job.path, job.asked) # a wrong name fails before any work is done
     for line in without_effect(chosen, benchmarks) if show or dry_run else (): print(line)
     if dry_run:
-        for job in jobs: print(would(job, () if how is one_by_one else ("hardware", "device"))) # which a cluster decides
+        ahead = [would(job, () if how is one_by_one else ("hardware", "device")) for job in jobs] # which a cluster decides
+        for outlook in ahead: print(outlook.text)
+        if stopped := sum(outlook.refused for outlook in ahead): raise ResultsError(f"{stopped} of {len(jobs)} would be refused, as is said above")
         return []
     for job in jobs: check_job(job)
     if fresh:

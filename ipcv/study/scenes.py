@@ -625,6 +625,7 @@ class Example:
     scenes: tuple # the `Scene` of each picture
     questions: tuple = () # (family, question, answer)
     lists: tuple = () # (question, ((name, value), ...)), an aid for training
+    subject: object = None # the `Scene`, tuple of scenes or `Clip` that it was drawn from
 
 def subject_of(rng, kind:str, split:str, dense:bool=False): # a `Scene`, a tuple of them, or a `Clip`
     "What the questions are about. A seventh of the single pictures is degraded."
@@ -669,10 +670,10 @@ def example(
     kind = kind or weighted(rng, MIX, 1)[0]
     subject = subject_of(rng, kind, split, dense)
     pictures, scenes = pictures_of(subject)
-    if dense: return Example(kind, pictures, scenes)
+    if dense: return Example(kind, pictures, scenes, subject=subject)
     asked = questions_on(kind, subject, rng, weighted(rng, ODDS[kind], 4*questions), questions)
     lists = [(question, tuple(pairs)) for question, pairs in LISTS[kind](subject, rng) if pairs]
-    return Example(kind, pictures, scenes, tuple(asked), tuple(lists))
+    return Example(kind, pictures, scenes, tuple(asked), tuple(lists), subject)
 
 # %% ../../nbs/34_scenes.ipynb #turns
 SIZES = dict(image=320, clip=96) # prompts of a shipped file, and of a split on the fly where no number is given
