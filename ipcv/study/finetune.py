@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['WAYS', 'MOST', 'VALUES', 'PICTURES', 'FIELDS', 'FAR', 'LAYERS', 'EVENT_LISTS', 'WEAK_FAMILIES', 'ODDS', 'TUNINGS',
            'SMOKE', 'Events', 'token_at', 'clip_labels', 'several_labels', 'events_of', 'EventProbe', 'EventNet',
-           'Tuning', 'Kept', 'tokens_of', 'kept_example', 'keep_drawing', 'arrays_of', 'with_features', 'FeaturePools',
-           'shipped', 'main']
+           'Tuning', 'CachedExample', 'tokens_of', 'cached_example', 'keep_drawing', 'arrays_of', 'with_features',
+           'FeaturePools', 'shipped', 'main']
 
 # %% ../../nbs/35_finetune.ipynb #imports
 import argparse, dataclasses, math, multiprocessing, os, pickle, random, signal, sys, time, traceback
@@ -26,7 +26,7 @@ from .recipe import INTERN, Net, Recipe, Run
 
 # %% ../../nbs/35_finetune.ipynb #labels
 WAYS = "still", *sc.DIRECTIONS
-MOST = 5 # things of a colour or shape, or times, that are told apart
+MOST = 5 # things of a colour or shape, or times, that are distinguished
 VALUES = *sc.COLOURS, *sc.SHAPES
 PICTURES = len(sc.ORDINALS) # of a prompt, at most
 FIELDS = dict(way=len(WAYS), rank=MOST+1, times=MOST, picture=PICTURES, before=PICTURES) # classes of each label of a visual token
@@ -173,7 +173,7 @@ ODDS = dict( # how often a family is asked here
     clip=dict(motion=2, direction=3, order=3, times=2.5, ever=.5, choice=3, presence=.3, colour=.3, shape=.3, count=.5, reading=.7))
 
 @dataclass
-class Kept:
+class CachedExample:
     "An example with the features that the language model sees."
     kind: str
     prefix: object # `batches.Prefix`
@@ -187,7 +187,7 @@ def tokens_of(kind:str, subject, eye) -> int:
     else: sizes = [s.size for s in (subject if isinstance(subject, tuple) else (subject,))]
     return eye.cost(sizes, kind).tokens
 
-def kept_example(net:Net, maker, kind:str, seed:int, number:int, tuning:Tuning, rng, progress:float=1.) -> Kept|None:
+def cached_example(net:Net, maker, kind:str, seed:int, number:int, tuning:Tuning, rng, progress:float=1.) -> CachedExample|None:
     "Draw an example, and what the tower makes of it; None where a long one is left out."
     full_rate = dict(zip(batches.KINDS, tuning.full_rate))[kind]*min(1, tuning.first_share+2*progress*(1-tuning.first_share))
     drawn = sc.subject_of(np.random.default_rng([34, sc.SPLITS["train"], seed, number]), kind, "train")
@@ -200,7 +200,7 @@ def kept_example(net:Net, maker, kind:str, seed:int, number:int, tuning:Tuning, 
     branches = batches.branches_of(example, maker.spell, maker.tail)
     readable = batches.legible(example, scale)
     asked = [b for b in branches if readable or not b.reads]
-    return Kept(kind, use.prefix, asked, features.cpu().half().numpy(), events_of(example, use.view, maker.eye, scale))
+    return CachedExample(kind, use.prefix, asked, features.cpu().half().numpy(), events_of(example, use.view, maker.eye, scale))
 
 def keep_drawing(net:Net, maker, seed:int, tuning:Tuning, progress, parent:int, out): # progress: shared, (1,); out: a pipe's end
     "What the other process does: examples without end, until its parent is gone. What cannot be drawn is left out, fifty times at most."
@@ -212,14 +212,14 @@ def keep_drawing(net:Net, maker, seed:int, tuning:Tuning, progress, parent:int, 
     rng, number, failed = random.Random(seed), 0, 0
     while failed < 50:
         kind, number = rng.choices(batches.KINDS, tuning.odds_at(progress[0]))[0], number+1
-        try: kept = kept_example(net, maker, kind, seed, number, tuning, rng, progress[0])
+        try: kept = cached_example(net, maker, kind, seed, number, tuning, rng, progress[0])
         except Exception: kept, failed = traceback.format_exc()[-1500:], failed+1
         if kept is not None: out.send_bytes(pickle.dumps(kept))
 
 
 # %% ../../nbs/35_finetune.ipynb #arrays
 def arrays_of(
-    kept:list, # of `Kept`
+    kept:list, # of `CachedExample`
     rows:list, # the branches of each that are asked
     end:int, # the token that ends a picture
 ) -> dict: # of arrays
@@ -280,7 +280,7 @@ class FeaturePools:
             if min(map(len, self.pools.values())) >= self.tuning.fewest: return
             time.sleep(.05)
 
-    def chosen(self, pool:list) -> list: # of `Kept`
+    def chosen(self, pool:list) -> list: # of `CachedExample`
         "An example and others of about its length, as many as fit."
         one, length = self.rng.choice(pool), lambda k: len(k.prefix.ids)
         others = [k for k in self.rng.sample(pool, min(len(pool), 90)) if k is not one]
@@ -291,7 +291,7 @@ class FeaturePools:
             taken.append(k)
         return taken
 
-    def asked(self, kept:Kept) -> list: # of `Branch`
+    def asked(self, kept:CachedExample) -> list: # of `Branch`
         "What is asked of an example this time."
         weak, room, taken = WEAK_FAMILIES[kept.kind] if self.rng.random() < self.tuning.weak_first else (), self.tuning.room, []
         for branch in sorted(self.rng.sample(kept.branches, len(kept.branches)), key=lambda b: b.family not in weak):
