@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['TRIED', 'LOGGED', 'RECORDED', 'REPLIES', 'EVERY', 'chosen', 'check_harness', 'manager', 'check_tasks', 'tasks_of',
            'first_cause', 'in_one_line', 'ask_harness', 'check_counted', 'is_number', 'metric', 'scale_of',
-           'benchmark_score', 'question_score', 'rows_of', 'spelled_out', 'docs_of', 'data_of', 'settings_of',
-           'answers_path', 'ended', 'read_answers', 'keep_answers', 'Unit', 'forget', 'chat_of', 'answers_of',
-           'replies_kept', 'Counted', 'plain', 'ask_unit', 'units_of', 'ask_benchmarks', 'means_of_questions',
-           'scores_table', 'prompts_of', 'timed_tasks', 'kept_records', 'plan']
+           'benchmark_score', 'question_score', 'rows_of', 'spelled_out', 'docs_of', 'file_sizes', 'data_of',
+           'settings_of', 'answers_path', 'ended', 'read_answers', 'keep_answers', 'Unit', 'forget', 'chat_of',
+           'answers_of', 'replies_kept', 'Counted', 'plain', 'ask_unit', 'units_of', 'ask_benchmarks',
+           'means_of_questions', 'scores_table', 'prompts_of', 'timed_tasks', 'kept_records', 'plan']
 
 # %% ../../nbs/32_benchmarks.ipynb #imports
 import json, logging, os, platform, re, time
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, pyarrow as pa, pyarrow.compute as pc
 from filelock import FileLock
 from pyarrow.parquet import read_metadata
 from ..errors import ConfigError, ImageError, IPCVError, ResultsError, VideoError
@@ -201,12 +201,26 @@ def docs_of(task): # of the harness
     "The questions of a task, as its data has them."
     return task.test_docs() if task.has_test_docs() else task.validation_docs()
 
+def file_sizes(column)->list: # pyarrow.Array of what `datasets` keeps of pictures, sounds and clips
+    "Names and sizes (bytes) of its files, which are not read; of lists their lengths too."
+    if pa.types.is_struct(column.type) and {f.name for f in column.type} == {"bytes", "path"}:
+        sizes, paths = pc.binary_length(pc.struct_field(column, "bytes")).to_pylist(), pc.struct_field(column, "path").to_pylist()
+        on_disk = lambda path: os.path.getsize(path) if path and os.path.isfile(path) else None
+        return [(os.path.basename(path or ""), on_disk(path) if size is None else size) for size, path in zip(sizes, paths)]
+    if pa.types.is_struct(column.type): return [file_sizes(part) for part in column.flatten()]
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return [pc.list_value_length(column).to_pylist(), file_sizes(column.flatten())]
+    return column.to_pylist()
+
 def data_of(task)->str: # short hash
-    "What a task asks, in its order; not what pictures, sounds and clips show, which may be large."
+    "What a task asks, in its order, with the sizes of its pictures, sounds and clips: they may be too large to be read whole."
     docs = docs_of(task)
     kinds = getattr(docs, "features", None) or {}
     large = [name for name, kind in kinds.items() if re.search(r"\b(Image|Audio|Video)\(", repr(kind))]
-    return sha(*map(spelled_out, docs.remove_columns(large) if large else docs))
+    if not large: return sha(*map(spelled_out, docs))
+    tables = docs.select_columns(large).with_format("arrow").iter(100)
+    sizes = (spelled_out(file_sizes(table[name].combine_chunks())) for table in tables for name in large)
+    return sha(*map(spelled_out, docs.remove_columns(large)), *sizes)
 
 def settings_of(chat, *parts)->dict: # from `chat_class`; tasks of the harness, the parts of a benchmark
     "What answers depend on, beside model, method and task; the processor with its chat template and the settings of generation by one hash."
