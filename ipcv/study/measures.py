@@ -175,7 +175,7 @@ def tower_share(floor): # percent
     "The tower's least share of the FLOPs at the sizes of the paper's models, above a floor."
     def measure(results, name):
         table = results.table(name)
-        return [counted(share - floor) for share in table[table.kind == "FLOPs"].tower_pct]
+        return [counted(share).above(floor) for share in table[table.kind == "FLOPs"].tower_pct]
     return measure
 
 def of_bootstrap(value, low, high, pictures)->Effect:
@@ -184,30 +184,31 @@ def of_bootstrap(value, low, high, pictures)->Effect:
     return of_error(value, error, pictures - 1)
 
 def nearer(measure_of, against="all pairs"): # "l1" or "cosine"
-    "Chance above one half that the nearest tokens' mean change is more like a removed one's, per kind of picture."
+    "Percent chance, above even, that the nearest tokens' mean change is more like a removed one's, per kind of picture."
     def measure(results, name):
         table = results.table(name)
         rows = table[(table.measure == measure_of) & (table.against == against)]
         if rows.empty: raise Missing(f"no {measure_of} against {against}")
-        return [of_bootstrap(r.chance - .5, r.lo - .5, r.hi - .5, r.pictures) for r in rows.itertuples()]
+        percent = 100 * rows[["chance", "lo", "hi"]].to_numpy()
+        return [of_bootstrap(*found, n).above(50) for found, n in zip(percent, rows.pictures)]
     return measure
 
 def error_gap(a, b): # (setting, what is rebuilt how)
-    "How much nearer to the true final states `b` comes than `a`; errors taken as independent, which is cautious."
+    "How much nearer to the true final states `b` comes than `a`, in percent; errors are taken as independent, which is cautious."
     def measure(results, name):
         table = results.table(name)
         a_row, b_row = (row_of(table, method=m, part="error at the end", what=w) for m, w in (a, b))
         error = np.sqrt(sum(((r.hi - r.lo) / 2 / norm.ppf(.95)) ** 2 / r.pictures for r in (a_row, b_row)))
-        return [of_error(a_row.value - b_row.value, error, a_row.pictures - 1)]
+        return [of_error(100 * (a_row.value - b_row.value), 100 * error, a_row.pictures - 1)]
     return measure
 
 def unbroken(bound): # bound on final states
-    "Minus the percentage of tokens that break a bound, per kind of picture."
+    "The percentage of tokens that break a bound, turned, per kind of picture."
     def measure(results, name):
         table = results.table(name)
         found = table[(table.part == "bound") & (table.what == bound) & table.retain.isna()]
         if found.empty: raise Missing(f"no bound {bound!r}")
-        return [counted(-broken) for broken in found.broken_pct]
+        return [counted(broken).below(0) for broken in found.broken_pct]
     return measure
 
 # %% ../../nbs/37_measures.ipynb #measures-table
@@ -216,19 +217,21 @@ def table_differs(column, a, b, floor=0.): # methods
     def measure(results, name):
         values = results.table(name).set_index("method")[column]
         if lost := {*a, *b} - set(values.index): raise Missing(f"{name} has no row {min(lost)!r}")
-        return [counted(values[x] - values[y] - floor) for x in a for y in b]
+        return [counted(values[x] - values[y]).above(floor) for x in a for y in b]
     return measure
 
 def all_received(method):
-    "Minus the fraction of visual tokens that do not reach the language model."
-    def measure(results, name): return [counted(-abs(1 - row_of(results.table(name), method=method).retain_language))]
+    "How far the share of visual tokens that reach the language model is above 100 %; more than all would count as lost, too."
+    def measure(results, name):
+        off = abs(1 - row_of(results.table(name), method=method).retain_language)
+        return [counted(100 - 100 * off).above(100)]
     return measure
 
 def column_agrees(column, paper, margin):
     "How far differences between a counted column and the paper's stay below a margin."
     def measure(results, name):
         table = results.table(name)
-        return [counted(margin - off) for off in (table[column] - table[paper]).abs().dropna()]
+        return [counted(off).below(margin) for off in (table[column] - table[paper]).abs().dropna()]
     return measure
 
 def proportional(x, y, margin):
@@ -255,7 +258,7 @@ def scatter(x, y, error, floor):
         value, low, high = np.sqrt(np.maximum(left @ left / np.array([df, *chi2.ppf([.975, .025], df)]) - noise, 0))
         if high == 0: raise Missing(f"{name} is too rough: the errors of its {y} explain more than its scatter")
         p = min(1, 2 * chi2.sf(left @ left / (floor ** 2 + noise), df))
-        return [of_interval(value - floor, low - floor, high - floor, df)._replace(p=float(p))]
+        return [of_interval(value, low, high, df).above(floor)._replace(p=float(p))]
     return measure
 
 def ablated(method):
