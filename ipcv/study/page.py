@@ -34,7 +34,7 @@ def verdicts_text(table:pd.DataFrame, width=80)->str: # characters of a claim
     short = table.assign(claim=table.method.str.slice(0, width))
     wide = short.pivot(index="claim", columns="model", values="verdict")
     wide = wide.loc[list(dict.fromkeys(short.claim)), list(dict.fromkeys(table.model))]
-    return wide.rename_axis(index=None, columns=None).to_string()
+    return wide.fillna("").rename_axis(index=None, columns=None).to_string() # '' where a claim is no matter of this model
 
 def text_block(table:pd.DataFrame, columns:list)->str:
     "The method, where the table names one, and these columns, numbers to four digits."

@@ -34,7 +34,6 @@ def verdict(effect, low, high,    # turned so that the claim wants it positive
 
 # %% ../../nbs/37_verdicts.ipynb #in-words
 ARITHMETIC = "by arithmetic" # in the column of models
-UNKNOWN = "not found yet"
 
 def measured(table:pd.DataFrame)->pd.DataFrame:
     "Verdicts that depend on a model."
@@ -55,6 +54,9 @@ def in_words(row)->str:
     why = f"; {row.reason}" if isinstance(row.reason, str) and row.reason else "" # NaN in a table that was read
     return f"{row.verdict}: {amount(row.value, row.unit)}{interval}{p_in_words(row)}{why}"
 
+# %% ../../nbs/37_verdicts.ipynb #differ
+UNKNOWN = "not found yet"
+
 def differing(table:pd.DataFrame)->list: # claims, as in the column method
     "Claims that are decided differently on several models."
     kinds = table[~table.verdict.isin([NONE, OPEN])].groupby("method", sort=False).verdict.nunique()
@@ -64,7 +66,6 @@ def agreement(table:pd.DataFrame)->str:
     "A sentence that says on which claims the models disagree."
     if odd := differing(table): return f"Decided differently on the models: {'; '.join(odd)}"
     return "No claim that is decided on several models is decided differently on them."
-
 
 # %% ../../nbs/37_verdicts.ipynb #page
 def correction_note(table:pd.DataFrame)->str:
@@ -91,6 +92,7 @@ def page(table:pd.DataFrame,
         shown["why they differ"] = [(why or {}).get(m.split(" ")[0], UNKNOWN) if m in odd else "" for m in shown.index]
     return shown.rename_axis("claim").reset_index()
 
+# %% ../../nbs/37_verdicts.ipynb #beside
 def arithmetic(table:pd.DataFrame)->pd.DataFrame: # claim, section, wanted, verdict, follows from
     "What follows without a measurement, for people."
     rows = [(r.method, r.section, r.wanted, in_words(r._replace(reason="")) if r.verdict != NONE else NONE, r.reason)
@@ -109,7 +111,6 @@ def commands(table:pd.DataFrame)->pd.DataFrame: # command, claims
     ids = claims.method.str.split(" ").str[0].groupby(claims.settles, sort=False).agg(", ".join)
     return ids.rename_axis("command").rename("settles claims").reset_index()
 
-
 # %% ../../nbs/37_verdicts.ipynb #text
 def markdown(shown:pd.DataFrame)->str:
     "A table of texts for a page."
@@ -127,7 +128,7 @@ def html(shown:pd.DataFrame)->str:
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 # %% ../../nbs/37_verdicts.ipynb #forest
-LABEL = 66 # characters of a line beside the picture
+LABEL = 80 # characters of a line beside the picture
 
 def percent_of(unit:str)->int:
     "What a unit is multiplied by to be drawn in percent."
@@ -147,6 +148,7 @@ def forest_rows(ax, rows, marks:dict): # axes, rows of one section, model -> mar
     ax.set_yticks(range(len(claims)), [fill(c, LABEL) for c in claims], fontsize=8)
     ax.set_ylim(len(claims) - .5, -.5)
 
+# %% ../../nbs/37_verdicts.ipynb #forest-figure
 def forest(table:pd.DataFrame): # the figure, None where nothing was measured
     "Effects and intervals of all that was measured on models, one panel per section of the paper."
     import matplotlib.pyplot as plt
@@ -165,4 +167,3 @@ def forest(table:pd.DataFrame): # the figure, None where nothing was measured
     handles += [plt.Line2D([], [], color="black", marker=m, ls="", label=name) for name, m in marks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return figure
-
