@@ -204,16 +204,17 @@ def docs_of(task): # of the harness
 def file_sizes(column)->list: # pyarrow.Array of what `datasets` keeps of pictures, sounds and clips
     "Names and sizes (bytes) of its files, which are not read; of lists their lengths too."
     if pa.types.is_struct(column.type) and {f.name for f in column.type} == {"bytes", "path"}:
-        sizes, paths = pc.binary_length(pc.struct_field(column, "bytes")).to_pylist(), pc.struct_field(column, "path").to_pylist()
-        on_disk = lambda path: os.path.getsize(path) if path and os.path.isfile(path) else None
-        return [(os.path.basename(path or ""), on_disk(path) if size is None else size) for size, path in zip(sizes, paths)]
+        sizes = pc.binary_length(pc.struct_field(column, "bytes")).to_pylist()
+        paths = [path or "" for path in pc.struct_field(column, "path").to_pylist()]
+        def on_disk(path): return os.path.getsize(path) if os.path.isfile(path) else None
+        return [(os.path.basename(p), on_disk(p) if size is None else size) for size, p in zip(sizes, paths)]
     if pa.types.is_struct(column.type): return [file_sizes(part) for part in column.flatten()]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return [pc.list_value_length(column).to_pylist(), file_sizes(column.flatten())]
     return column.to_pylist()
 
 def data_of(task)->str: # short hash
-    "What a task asks, in its order, with the sizes of its pictures, sounds and clips: they may be too large to be read whole."
+    "What a task asks, in its order, with the sizes of its pictures, sounds and clips, which may be too large to read."
     docs = docs_of(task)
     kinds = getattr(docs, "features", None) or {}
     large = [name for name, kind in kinds.items() if re.search(r"\b(Image|Audio|Video)\(", repr(kind))]
