@@ -138,7 +138,9 @@ class EventNet(Net):
         self.head = nn.ModuleList([EventProbe(model.config.text_config.hidden_size) for _ in LAYERS])
         for name, p in self.named_parameters(): p.requires_grad_("language_model" in name or name.startswith("head."))
 
-    def see(self, batch:dict) -> Tensor: return batch["features"] if "features" in batch else super().see(batch)
+    def see(self, batch:dict) -> Tensor: # (V, D)
+        "What the language model gets of the pictures: the features that the batch has, or else the tower's."
+        return batch["features"] if "features" in batch else super().see(batch)
 
     def forward(self, batch:dict, dense:float) -> tuple: # loss, figures (6,), as of `Net`
         "Loss of the answers and the mean of the probes'; of labels, what the last probe gets right."
@@ -168,8 +170,10 @@ class Tuning:
     last_from: float = .52 # share of the time from which on it is the last ones
 
     def odds_at(self, progress:float) -> tuple: # of `batches.KINDS`
+        "How often each kind is drawn, at this share of the time."
         return next(odds for until, odds in self.odds if min(1, progress) <= until)
     def weak_at(self, progress:float) -> dict: # kind -> families
+        "Which families are asked first, at this share of the time."
         return WEAK_FAMILIES if progress < self.last_from else LAST_FAMILIES
 
 EVENT_LISTS = "go by motion.", "go by times.", "go by order.", "go by picture." # the lists that are kept
@@ -334,7 +338,9 @@ class FeaturePools:
         what = dict(tag="train", kind=kind, examples=len(rows), drawn=self.drawn-before)
         return what, arrays_of(*zip(*rows), self.end), None
 
-    def poll(self, wait:float=0): return self.next()
+    def poll(self, wait:float=0):
+        "As `next`: a batch is always there."
+        return self.next()
     def done(self, place): "There is nothing to give back."
     def close(self):
         "End the other process."
