@@ -262,13 +262,14 @@ def family_grid(
     table, # a DataFrame, one row per method, the first is vanilla
     families, # columns with accuracies in percent
     ax=None, # axes to draw into, None for a new figure
+    beside:int=0, # last rows, controls far below the methods, that do not widen the scale of the colours
 ): # the axes
     "Accuracy per method and family in percent, coloured by the difference to the first row."
     size = 1.6 + .78 * len(families), .9 + .36 * len(table)
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
     accuracy = table[list(families)].to_numpy(dtype=float)
     change = accuracy - accuracy[0]
-    far = max(5, np.nanmax(np.abs(change)))
+    far = max(5, np.nanmax(np.abs(change[:len(change)-beside])))
     shown = ax.imshow(change, cmap="RdBu", vmin=-far, vmax=far, aspect="auto")
     for (i, j), value in np.ndenumerate(accuracy):
         colour = "white" if abs(change[i, j]) > .6 * far else "black"

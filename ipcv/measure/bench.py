@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from ..errors import ConfigError, bad_field
+from ..files import read_json
 from ..language.cache import cache_of
 from ..loading import ask, load, open_image, prompts_of, random_inputs
 from .environment import machine, versions
@@ -152,6 +153,12 @@ class Bench:
     table:pd.DataFrame # one row per method
     limits:pd.DataFrame # see `amdahl_limits`
     rows:pd.DataFrame # every method, round and stage: seconds
+
+    @classmethod
+    def read(cls, file): # a JSON file
+        "What `save` wrote. Raises `ResultsError`."
+        parts = read_json(file, "facts", "table", "limits", "rows", remedy="measure again")
+        return cls(parts["facts"], *(pd.DataFrame(parts[name]) for name in ("table", "limits", "rows")))
 
     @property
     def label(self): return self.facts["model"] + (", random weights" if self.facts["random_weights"] else "")

@@ -6,7 +6,7 @@
 __all__ = ['RANKS', 'METRICS', 'WEIGHTS', 'ATTENTIONS', 'Variant', 'VariantPass', 'by_score', 'by_long_keys', 'by_short_keys',
            'by_cells', 'farthest_first', 'by_far', 'as_states', 'as_directions', 'as_keys', 'as_places',
            'softmax_weights', 'shares', 'blend', 'attend_rebuilt', 'attend_rematched', 'attend_shared', 'attend_counts',
-           'stands_for', 'variants', 'turns', 'against']
+           'stands_for', 'variants', 'pictures_that_differ', 'against', 'differences_table']
 
 # %% ../../nbs/50_ablations.ipynb #imports
 from dataclasses import dataclass, replace
@@ -14,16 +14,14 @@ from functools import partial
 from typing import ClassVar
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from scipy.stats import binom
 from torch import Tensor
 from ..tokens import alike, offsets, rows
 from ..methods.base import check_choice, is_number
 from ..errors import bad_field
 from ..methods.ipcv import IPCV, IPCVPass
-from ..ops.ngr import donors, standardized, updates
+from ..ops.ngr import donors, updates
 from ..ops.merging import proportional
 from ..ops.stabilization import stabilize
-from ..families.base import positions
 from ..families.attention import rotate
 
 # %% ../../nbs/50_ablations.ipynb #variant
@@ -47,7 +45,7 @@ class Variant(IPCV):
     def check(self, tower):
         "Raises `ConfigError` as `IPCV` does, and for variants that need a token grid without class tokens or rotary embeddings."
         super().check(tower)
-        for field, value in (("rank", "cells"), ("metric", "places"), ("attention", "shared")):
+        for field, value in (("rank", "cells"), ("attention", "shared")):
             if getattr(tower, "fixed", 0) and getattr(self, field) == value:
                 raise bad_field(field, value, "another one for a tower of tiles: this variant is defined for packed towers with rotary embeddings")
     @property
@@ -68,7 +66,8 @@ class VariantPass(IPCVPass):
 
     def near(self) -> Tensor: # (R, k)
         "Neighbours by the method's `metric`; their shares are kept for `rebuilt`."
-        kept, removed = METRICS[self.method.metric](self, self.h_prune, self.removed)
+        x = METRICS[self.method.metric](self, self.cut.scatter_back(self.h_prune, self.removed))
+        kept, removed = self.cut.kept(x), self.cut.removed(x)
         found = donors(self.cut, kept, removed, self.method.k, self.method.parity, self.method.by_frame)
         self.share = shares(self.method.weights, kept, removed, found)
         return found
@@ -86,10 +85,6 @@ class VariantPass(IPCVPass):
         if self.method.restore != "ngr": return super().restore(kept)
         return self.cut.scatter_back(kept, self.rebuilt(kept))
 
-    def keys(self, states:Tensor) -> Tensor: # (N, D) -> (N, H d)
-        "Rotated keys, as the pruning block's attention sees them."
-        block = self.tower.view(self.layer, self.kwargs, self.kwargs, self.cut)
-        return block.keys(block.norm(states)).flatten(1).float()
 
 # %% ../../nbs/50_ablations.ipynb #rank
 def by_score(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N,)
@@ -98,7 +93,7 @@ def by_score(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N,)
 
 def by_long_keys(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N,)
     "The L2 norm of the key in the pruning block."
-    return tower_pass.keys(states).norm(dim=-1)
+    return as_keys(tower_pass, states).norm(dim=-1)
 
 def by_short_keys(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N,)
     "Short keys first."
@@ -139,30 +134,25 @@ def by_far(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N,) 1 whe
 RANKS = {"score": by_score, "long_keys": by_long_keys, "short_keys": by_short_keys, "far": by_far, "cells": by_cells}
 
 # %% ../../nbs/50_ablations.ipynb #metric
-def as_states(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, D), (R, D)
+def as_states(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N, D)
     "As IPCV: equation 3 on the states."
-    return kept, removed
+    return states
 
-def as_directions(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, D), (R, D)
+def as_directions(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N, D)
     "States of norm 1: nearest is the largest cosine."
-    return tuple(F.normalize(x.float(), dim=-1) for x in (kept, removed))
+    return F.normalize(states.float(), dim=-1)
 
-def as_keys(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, H d), (R, H d)
-    "The pruning block's rotated keys."
-    keys = tower_pass.keys(tower_pass.cut.scatter_back(kept, removed))
-    return tower_pass.cut.kept(keys), tower_pass.cut.removed(keys)
+def as_keys(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N, H d)
+    "The pruning block's keys, rotated where the family rotates."
+    block = tower_pass.tower.view(tower_pass.layer, tower_pass.kwargs, tower_pass.kwargs, tower_pass.cut)
+    return block.keys(block.norm(states)).flatten(1).float()
 
-def as_places(tower_pass:IPCVPass, kept:Tensor, removed:Tensor) -> tuple: # (K, D + 2), (R, D + 2)
-    "States and places, each in units of its spread over the item."
-    side, found = round(tower_pass.tower.cell ** .5), []
-    states = tower_pass.cut.scatter_back(kept, removed).float().split(tower_pass.items.sizes)
-    for x, grid in zip(states, tower_pass.items.grids):
-        places = standardized(positions(grid, side).to(x))
-        found.append(torch.cat([standardized(x), tower_pass.method.place_weight * places], 1))
-    both = torch.cat(found)
-    return tower_pass.cut.kept(both), tower_pass.cut.removed(both)
+def as_places(tower_pass:IPCVPass, states:Tensor) -> Tensor: # (N, D) -> (N, D + 8)
+    "States and `place_weight` times places, each in units of its spread over the item (`beside_places`)."
+    return tower_pass.placed(states, tower_pass.method.place_weight)
 
 METRICS = {"states": as_states, "cosine": as_directions, "keys": as_keys, "places": as_places}
+
 
 # %% ../../nbs/50_ablations.ipynb #weights
 def softmax_weights(distance:Tensor) -> Tensor: # (R, k) -> (R, k)
@@ -249,13 +239,13 @@ def variants(
             "score: short keys": variant(rank="short_keys"),
             "score: random": ipcv(score="random"),
             "score: drift, then farthest": variant(rank="far"),
-            "score: drift, each cell": variant(rank="cells"),
+            "score: drift, one per merge window": variant(rank="cells"),
             "weights: inverse distance": variant(weights="inverse"),
             "weights: softmax": variant(weights="softmax"),
             "metric: cosine": variant(metric="cosine"),
             "metric: keys": variant(metric="keys"),
             "metric: states and places": variant(metric="places"),
-            "metric: places": variant(metric="places", place_weight=1e3),
+            "metric: places only": variant(metric="places", place_weight=1e3),
             "rebuilt: at the end": ipcv(as_layers=0),
             "rebuilt: every block": ipcv(as_layers=to_the_end),
             "rebuilt: anew": variant(attention="anew"),
@@ -263,31 +253,48 @@ def variants(
             "AS: counts": variant(attention="counts"),
             "AS: counts, every block": variant(as_layers=to_the_end, attention="counts"),
             "together: keys, softmax, at the end": variant(metric="keys", weights="softmax", as_layers=0),
-            "together: states and 2 places, at the end": variant(metric="places", place_weight=2., as_layers=0)}
+            "together: states and places x2, at the end": variant(metric="places", place_weight=2., as_layers=0)}
 
 # %% ../../nbs/50_ablations.ipynb #against
-def turns(
-    times:pd.DataFrame, # of `timed`: method, repeat, seconds
-    method:str, base:str, vanilla:str, # labels
-    level:float=.95,
-) -> tuple: # (median, low, high)
-    "Time of a method minus that of another in percent of stock's: the median over the timing rounds and the order statistics that enclose it, NaN for fewer than six rounds."
-    wide = times.pivot(index="repeat", columns="method", values="seconds")
-    d = np.sort(100 * (wide[method] - wide[base]) / wide[vanilla])
-    k = int(binom.ppf((1 - level) / 2, len(d), .5)) # so many rounds may lie outside on either side, less one
-    low, high = (d[k - 1], d[-k]) if k else (float("nan"),) * 2
-    return float(np.median(d)), low, high
+def pictures_that_differ(
+    rows:pd.DataFrame, # of `answered`
+    a:str, b:str, # methods
+    vanilla:str="Vanilla",
+) -> int:
+    "Number of pictures on which two methods differ in their right answers, in a family that the average counts."
+    from ipcv.measure.stats import aligned
+    (mine, _, theirs), _ = aligned(*(rows[rows.method == m] for m in (a, vanilla, b)))
+    return int((mine != theirs).any(1).sum())
 
 def against(
     rows:pd.DataFrame, times:pd.DataFrame, # of `answered` and `timed`, under the same labels
     base:str="IPCV", vanilla:str="Vanilla", seed:int=0,
 ) -> pd.DataFrame: # one row per method: percent of vanilla; minus_...: the difference to the base
     "Accuracy and time of each method beside the base. Raises `ResultsError`."
-    from ipcv.measure.stats import average_difference, relative_latency, summarize
+    from ipcv.measure.stats import average_difference, relative_latency, summarize, time_difference
     table = summarize(rows, vanilla, seed=seed)[["method", "avg_acc_pct", "avg_lo", "avg_hi"]]
     table["rel_latency_pct"] = table.method.map(relative_latency(times, vanilla))
     differ = dict(acc=partial(average_difference, rows, b=base, vanilla=vanilla, seed=seed),
-                  time=partial(turns, times, base=base, vanilla=vanilla))
+                  time=partial(time_difference, times, base=base, vanilla=vanilla))
     for name, difference in differ.items():
         table[[f"minus_{name}", f"{name}_lo", f"{name}_hi"]] = [tuple(difference(m)) for m in table.method]
-    return table.assign(better=(table.acc_lo > 0) & (table.time_hi < 0))
+    return table.assign(pictures_differ=[pictures_that_differ(rows, m, base, vanilla) for m in table.method])
+
+def differences_table(
+    table:pd.DataFrame, # of `against`
+    pictures:int, # that were asked about
+    base:str="IPCV",
+) -> pd.DataFrame: # a row per method, in percent of vanilla; differences in words, none for the base
+    "Differences with their intervals; where fewer than `FEWEST` pictures differ, their number in place of the interval."
+    from ipcv.measure.stats import FEWEST
+    def signed(value): return f"{round(value, 1) + 0.:+.1f}" # never minus zero
+    def words(value, low, high): return signed(value) + ("" if np.isnan(low) else f" ({low:.1f} to {high:.1f})")
+    def accuracy(r):
+        if r.pictures_differ < FEWEST: return f"{signed(r.minus_acc)}, answers differ on {r.pictures_differ} of {pictures}"
+        return words(r.minus_acc, r.acc_lo, r.acc_hi)
+    def row(r):
+        minus = ("", "", "") if r.method == base else (accuracy(r), r.pictures_differ, words(r.minus_time, r.time_lo, r.time_hi))
+        return r.method, f"{r.avg_acc_pct:.1f}", *minus[:2], f"{r.rel_latency_pct:.1f}", minus[2]
+    columns = ["method", "accuracy", f"accuracy minus {base}'s", "pictures that differ", "time", f"time minus {base}'s"]
+    return pd.DataFrame(map(row, table.itertuples()), columns=columns).set_index("method")
+

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['IN_TOWER', 'ALONE', 'IN_LLM', 'PARTNERS', 'TEXT', 'SIZES', 'FIG2_L1', 'FIG2_COSINE', 'REBUILT', 'IDEAS', 'ACCURACY',
-           'EFFICIENCY', 'PARTS', 'BOUNDS', 'CLAIMS', 'COLUMNS', 'NO_TILES', 'INSIDE', 'TowerMeasure', 'Claim', 'at',
-           'tower_row', 'judge', 'judged', 'row', 'judged_once']
+           'EFFICIENCY', 'PARTS', 'BOUNDS', 'CLAIMS', 'COLUMNS', 'NO_TILES', 'TowerMeasure', 'Claim', 'at', 'tower_row',
+           'tower_of', 'judge', 'judged', 'row', 'judged_once']
 
 # %% ../../nbs/38_claims.ipynb #imports
 from typing import Callable, NamedTuple
@@ -53,7 +53,9 @@ PARTNERS = "IPCV+FastV", "IPCV+DART (default)", "IPCV+SparseVLM"
 TEXT = "reading", "ocr"
 SIZES = "the sizes of the paper's models"
 
-def at(names, percent)->list: return [f"{name} {percent}" for name in names]
+def at(names, percent)->list: # of labels
+    "Methods at a ratio, as Tables 1 to 3 call them: 'IPCV 35'."
+    return [f"{name} {percent}" for name in names]
 
 # %% ../../nbs/38_claims.ipynb #ideas
 def tower_row(part, method, sign, least, unit, drawn=None)->TowerMeasure: # as for `paired`
@@ -94,7 +96,7 @@ ACCURACY = [
           gap("IPCV+DART 35", at(IN_TOWER, 35)), 1),
     Claim("4.3", "4.2, Table 1", "At 20 % IPCV is above the tower baselines, as the authors ran them", "table1",
           gap("IPCV+DART 20", at(IN_TOWER, 20)), 1),
-    Claim("4.4", "4.2, Table 1", "At 35 % IPCV is at least 12 points above the next best", "table1",
+    Claim("4.4", "4.2, Table 1", "At 35 % IPCV is at least 12 points above the best tower baseline, as the authors ran them", "table1",
           gap("IPCV+DART 35", at(IN_TOWER, 35), floor=12)),
     Claim("4.5", "4.2, Table 1", "At 50 % IPCV keeps 95 % of the accuracy or more (the paper: 97.8)", "table1",
           reaches(["IPCV+DART 50"], 95), unit="% kept"),
@@ -182,9 +184,9 @@ PARTS = [
 BOUNDS = [
     Claim("E.3", "E, Lemma E.3", "Changes of two tokens differ by no more than their distance and L times that of the sets "
           "(1 % may break it, since L is estimated)", "theory",
-          unbroken("E.3 printed, L by subsets"), -1, "% broken"),
+          unbroken("E.3 printed, L by subsets", "L, same token, subsets"), -1, "% broken"),
     Claim("E.5", "E, Theorem E.5", "Errors of rebuilt tokens stay below 2B(L + 1)", "theory",
-          unbroken("E.5 printed, L by ascent"), 0, "% broken", trivial("E.5 printed, L by ascent")),
+          unbroken("E.5 printed, L by ascent", "L, same token, ascent"), 0, "% broken", trivial("E.5 printed, L by ascent")),
 ]
 
 CLAIMS = [*IDEAS, *ACCURACY, *EFFICIENCY, *PARTS, *BOUNDS]
@@ -195,7 +197,11 @@ COLUMNS = ["method", "section", "model", "value", "value_low", "value_high", "un
            "settles"]
 
 NO_TILES = "fig2", "theory" # experiments that cannot look into a tower of tiles
-INSIDE = "of the published DINOv2 tower on photographs (`dino_tower`), not of this model"
+def tower_of(table:pd.DataFrame)->str:
+    "Which tower a table of `dino_tower` looks into; without a column `weights`, the published one."
+    weights = table.weights.iloc[0] if "weights" in table else "published"
+    if weights == "published": return "of the published DINOv2 tower on photographs (`dino_tower`), not of this model"
+    return f"of the tower of `{weights}` on photographs (`dino_tower`), without its language model"
 
 def judge(claims:list,   # of `Claim`
           sources:dict,  # model's name -> `Results`
@@ -218,16 +224,17 @@ def judge(claims:list,   # of `Claim`
 
 def judged(claim:Claim, model:str, results:Results, tower:Results=None)->dict:
     "One claim on one model, before correction."
-    how, source, where = claim, claim.source, ""
-    if tower and claim.in_tower: how, results, source, where = claim.in_tower, tower, "dino_tower", INSIDE
+    how, source, inside = claim, claim.source, bool(tower and claim.in_tower)
+    if inside: how, results, source = claim.in_tower, tower, "dino_tower"
     parts, control, reason, origin = [Effect(*[np.nan] * 3)], "", "needs the paper's model and its benchmarks", ""
     if tower and how is claim and source in NO_TILES:
         reason = "its experiment cannot look into a tower of tiles, and no other measures this"
     elif how.measure:
         try:
-            parts, reason, origin = how.measure(results, source), where, results.origin(source)
+            parts, origin = how.measure(results, source), results.origin(source)
+            reason = tower_of(results.table(source)) if inside else ""
             control = how.control(results, source) if how.control else ""
-        except Missing as error: reason = f"{error}; {f'ipcv reproduce {source} --full' if where else claim.command(model)}"
+        except Missing as error: reason = f"{error}; {f'ipcv reproduce {source} --full' if inside else claim.command(model)}"
     return row(claim, how, parts) | dict(model=model, control=control, reason=reason, source=source.split("/")[0], origin=origin)
 
 def row(claim:Claim, how, parts:list)->dict: # `how`: the claim or its `TowerMeasure`

@@ -21,7 +21,9 @@ class Scale(NamedTuple):
     sign: int = 1                 # -1 where less of it is more of the effect
     lowest: float = float("-inf") # value that it can have, 0 for a distance
 
-    def of(self, effect)->float: return max(self.zero + self.sign * effect, self.lowest)
+    def of(self, effect)->float:
+        "The quantity of which this is the effect."
+        return max(self.zero + self.sign * effect, self.lowest)
 
     def wanted(self, least, unit)->str: # the smallest effect that counts
         "The threshold of the quantity: 'at least 93 % kept'."
@@ -165,7 +167,9 @@ class Results:
         except Missing: return usual
         return read_json(record, "parameters", remedy=ANEW)["parameters"].get(field, usual)
 
-    def table(self, name)->pd.DataFrame: return self.read(name, "table.csv")
+    def table(self, name)->pd.DataFrame:
+        "The table of an experiment. Raises `Missing` as `read`."
+        return self.read(name, "table.csv")
 
     def rows(self, name, *methods)->pd.DataFrame:
         "Answers, of vanilla (the first) and these methods. Raises `Missing`."

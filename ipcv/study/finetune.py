@@ -4,19 +4,22 @@
 
 # %% auto #0
 __all__ = ['WAYS', 'MOST', 'VALUES', 'PICTURES', 'FIELDS', 'FAR', 'LAYERS', 'EVENT_LISTS', 'WEAK_FAMILIES', 'LAST_FAMILIES',
-           'ODDS', 'TUNINGS', 'SMOKE', 'Events', 'token_at', 'clip_labels', 'several_labels', 'events_of', 'EventProbe',
-           'EventNet', 'Tuning', 'CachedExample', 'tokens_of', 'cached_example', 'keep_drawing', 'arrays_of',
-           'with_features', 'FeaturePools', 'shipped', 'main']
+           'ODDS', 'TUNINGS', 'AGAIN', 'SMOKE', 'Events', 'token_at', 'clip_labels', 'several_labels', 'events_of',
+           'EventProbe', 'EventNet', 'Tuning', 'Asked', 'option_ends', 'with_options', 'CachedExample', 'tokens_of',
+           'cached_example', 'keep_drawing', 'options_in', 'arrays_of', 'with_features', 'FeaturePools', 'shipped',
+           'mean_weights', 'main']
 
 # %% ../../nbs/35_finetune.ipynb #imports
-import argparse, dataclasses, math, multiprocessing, os, pickle, random, signal, sys, time, traceback
+import argparse, dataclasses, math, multiprocessing, os, pickle, random, shutil, signal, sys, time, traceback
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 import numpy as np, torch
+from safetensors.torch import load_file, save_file
 from torch import nn, Tensor
 from torch.nn import functional as F
-from ..errors import ConfigError
+from ..errors import ConfigError, bad_field
 from ..files import end_with_parent, keep_memory, write_json
 from ..loading import load
 from ..measure.environment import machine
@@ -108,6 +111,7 @@ class EventProbe(nn.Module):
     def __init__(self, width:int):
         super().__init__()
         self.tokens, self.counts = nn.Linear(width, sum(FIELDS.values())), nn.Linear(width, (MOST+1)*len(VALUES))
+        self.options = nn.Linear(width, 2)
         for name, n in FIELDS.items(): # what is rare in clips weighs more
             first = 1. if name in ("picture", "before") else .25
             self.register_buffer(name, torch.tensor([first]+[1.]*(n-1)), persistent=False)
@@ -116,7 +120,9 @@ class EventProbe(nn.Module):
         inside:Tensor, # (B, L, D)
         batch:dict, # as `arrays_of` makes it
     ) -> tuple: # loss, (right, labels)
-        "Cross-entropy of each label, and of each count where a picture ends; labels of class 0 are not among those counted."
+        """Cross-entropy of each label, of each count where a picture ends, and of whether an option is right where it ends.
+
+        Those with class 0 are left out of what is counted."""
         x = F.layer_norm(inside, inside.shape[-1:]).flatten(0, 1)
         loss, right = x.new_zeros(()), x.new_zeros(2)
         out = self.tokens(x.index_select(0, batch["goal"])).split(list(FIELDS.values()), -1)
@@ -124,6 +130,9 @@ class EventProbe(nn.Module):
         if len(batch["ends"]):
             counts = self.counts(x.index_select(0, batch["ends"])).unflatten(-1, (len(VALUES), -1)).flatten(0, 1)
             parts.append((counts, batch["counts"].flatten(), torch.tensor([.25]+[1.]*MOST, device=x.device)))
+        if len(batch["options"]):
+            chosen = self.options(x.index_select(0, batch["options"]))
+            parts.append((chosen, batch["chosen"], torch.tensor([.4, 1.], device=x.device)))
         for logits, y, weight in parts:
             if not (some := y >= 0).any(): continue
             loss = loss+F.cross_entropy(logits, y, weight, ignore_index=-1)
@@ -158,7 +167,7 @@ class Tuning:
     # of `batches.KINDS`, each up to a share of the time
     odds: tuple = ((.3, (.1, .1, .8)), (.5, (.15, .6, .25)), (1., (.35, .3, .35)))
     # visual tokens of a kind's example that is always taken; one n times as long is with probability 1/n
-    full_rate: tuple = (120, 180, 180)
+    full_rate: tuple = (400, 180, 180)
     first_share: float = .6 # of `full_rate` at first; all of it when half of the time is over
     most: int = 4000 # examples that are kept of a kind
     fewest: int = 20 # of each kind before the first batch
@@ -179,16 +188,37 @@ class Tuning:
 EVENT_LISTS = "go by motion.", "go by times.", "go by order.", "go by picture." # the lists that are kept
 WEAK_FAMILIES = dict(image=("choice", "relation", "reading", "ocr"), several=("which", "more", "same", "nth", "list"),
                      clip=("motion", "direction", "order", "times", "choice", "list"))
-LAST_FAMILIES = dict(image=("choice", "reading", "ocr", "pair", "count"), several=("which", "more"),
+LAST_FAMILIES = dict(image=("choice", "count", "reading", "ocr", "relation"), several=("which", "more"),
                      clip=("choice", "order", "count", "reading"))
 ODDS = dict( # how often a family is asked here
-    image=sc.ODDS["image"] | dict(presence=.5, colour=.5, shape=.5, count=.5, relation=3, choice=4, pair=.5, reading=1.5,
-                                  ocr=1),
+    image=sc.ODDS["image"] | dict(presence=.5, colour=.5, shape=.5, count=2, relation=3, choice=3, pair=1, reading=2,
+                                  ocr=2),
     several=dict(which=3, more=3, same=1.5, nth=2.5),
     clip=dict(motion=2, direction=3, order=3, times=2.5, ever=.5, choice=3, presence=.3, colour=.3, shape=.3, count=.5,
               reading=.7))
 
 # %% ../../nbs/35_finetune.ipynb #cached
+@dataclass
+class Asked(batches.Branch):
+    "A question, and at which of its tokens the options of a choice end."
+    options: list = dataclasses.field(default_factory=list) # (token, 1 for the right option, else 0)
+
+def option_ends(question:str) -> list: # characters
+    "Where the options of a choice end: for 'which way? A up B left' behind 'up' and behind 'left'. Empty in other questions."
+    starts, at = [], 0
+    for letter in "ABCDE":
+        if (at := question.find(f" {letter} ", at)) < 0: break
+        starts.append(at)
+    return [*starts[1:], len(question)] if starts else []
+
+def with_options(branch, question:str, answer:str, spell) -> Asked:
+    "A question's branch with the ends of its options. Raises `ValueError` for an answer that is no option."
+    tokens = [len(spell(question[:end]))-1 for end in option_ends(question)]
+    letters = "ABCDE"[:len(tokens)]
+    if answer not in tuple(letters): raise ValueError(f"answer is {answer!r}; allowed: one of {letters}, as in {question!r}")
+    right = letters.index(answer)
+    return Asked(**vars(branch), options=[(token, int(i == right)) for i, token in enumerate(tokens)])
+
 @dataclass
 class CachedExample:
     "An example with the features that the language model sees."
@@ -221,6 +251,8 @@ def cached_example(
     sight = recipe.on_device(batches.sight_arrays([use], 0), next(net.parameters()).device)
     with torch.no_grad(): features = net.see(sight).cpu().half().numpy()
     branches = batches.branches_of(example, maker.spell, maker.tail)
+    for i, (family, question, answer) in enumerate(example.questions):
+        if family == "choice": branches[i] = with_options(branches[i], question, answer, maker.spell)
     readable = batches.legible(example, scale)
     asked = [b for b in branches if readable or not b.reads]
     return CachedExample(kind, use.prefix, asked, features, events_of(example, use.view, maker.eye, scale))
@@ -241,6 +273,14 @@ def keep_drawing(net:Net, maker, seed:int, tuning:Tuning, progress, parent:int, 
         if kept is not None: out.send_bytes(pickle.dumps(kept))
 
 # %% ../../nbs/35_finetune.ipynb #arrays
+def options_in(kept:list, rows:list, length:int): # as of `arrays_of`; of a row -> (token of the batch, 1 for the right option)
+    "Where the options end of all choices that are asked."
+    for i, (k, branches) in enumerate(zip(kept, rows)):
+        start = i*length+len(k.prefix.ids)
+        for branch in branches:
+            yield from ((start+token, right) for token, right in getattr(branch, "options", ()))
+            start += len(branch.ids)
+
 def arrays_of(
     kept:list, # of `CachedExample`
     rows:list, # the branches of each that are asked
@@ -253,6 +293,8 @@ def arrays_of(
     made["features"] = np.concatenate([k.features for k in kept]).astype(np.float32)
     made["events"] = np.concatenate([k.events.tokens for k in kept])
     made["counts"] = np.concatenate([k.events.counts for k in kept])
+    options = list(options_in(kept, rows, length))
+    made["options"], made["chosen"] = np.array(options, np.int64).reshape(-1, 2).T
     ends = (np.flatnonzero(k.prefix.ids == end)[:len(k.events.counts)]+i*length for i, k in enumerate(kept))
     made["ends"] = np.concatenate(list(ends))
     return made
@@ -358,8 +400,25 @@ def shipped(name:str) -> tuple: # EventNet, eye, tokenizer
     net = EventNet(model, tuple(images.image_mean), tuple(images.image_std))
     return net, TileEye(dino.tiles_of, dino.tile_boxes) if name == INTERN else PatchEye(), processor.tokenizer
 
-TUNINGS = {"tiny": Tuning(), INTERN: Tuning(full_rate=(130, 260, 390), first_share=1., batch=3200, most=2500)}
+TUNINGS = {"tiny": Tuning(), INTERN: Tuning(full_rate=(400, 260, 390), first_share=1., batch=3200, most=2500)}
+AGAIN = dict(odds=((1., (.35, .3, .35)),), first_share=1., last_from=0.) # of a `Tuning`, for weights that were fine-tuned before
 SMOKE = dict(fewest=3, full_rate=(60, 60, 60), batch=1500) # of a `Tuning`
+
+def mean_weights(
+    runs, # folders of runs of one model
+    out, # folder, for a model
+):
+    "Write the model whose weights are the mean of those of several runs. Raises `ConfigError` where their shapes differ."
+    files = [Path(run)/"model"/"model.safetensors" for run in runs]
+    for file in files:
+        if not file.is_file(): raise bad_field("mean", str(file.parent.parent), "a folder of a run that has ended")
+    weights = [load_file(file) for file in files]
+    sizes = [{name: w.shape for name, w in of.items()} for of in weights]
+    for run, size in zip(runs, sizes):
+        if size != sizes[0]: raise bad_field("mean", str(run), f"a run of the same model as {runs[0]}")
+    mean = {name: torch.stack([of[name].float() for of in weights]).mean(0).to(w.dtype) for name, w in weights[0].items()}
+    shutil.copytree(files[0].parent, out, dirs_exist_ok=True)
+    save_file(mean, Path(out)/"model.safetensors", {"format": "pt"})
 
 def main(args:list|None=None):
     "Fine-tune the language model of one of the two models that ship."
@@ -367,13 +426,19 @@ def main(args:list|None=None):
     parser.add_argument("--model", choices=list(recipe.RECIPES), required=True)
     parser.add_argument("--out", required=True, help="folder of checkpoint, log, evaluation and model")
     parser.add_argument("--seconds", type=float, default=3*3600., help="for everything, from the start to the written model")
+    parser.add_argument("--again", action="store_true", help="all kinds from the start, for weights that were fine-tuned before")
+    parser.add_argument("--probes", type=float, default=1., help="weight of the probes' loss beside that of the answers")
+    parser.add_argument("--mean", nargs="+", metavar="RUN", help="train nothing: write the mean of these runs' weights")
     parser.add_argument("--smoke", action="store_true", help="batches of a few examples, to see that all runs")
     given = parser.parse_args(args)
+    if given.mean:
+        try: return mean_weights(given.mean, given.out)
+        except ConfigError as e: parser.exit(1, f"{e}\n")
     keep_memory()
-    tuning = dataclasses.replace(TUNINGS[given.model], **SMOKE if given.smoke else {})
+    tuning = dataclasses.replace(TUNINGS[given.model], **(AGAIN if given.again else {}) | (SMOKE if given.smoke else {}))
     plan = Plan(tokens=5000, rows=20_000, dense=0., room=tuning.room, images=3 if given.smoke else 192)
     how = dict(made=shipped(given.model), born=recipe.process_start())
-    run = Run(given.model, given.out, Recipe(plan, lr=1e-3, dense=1.), given.seconds, **how)
+    run = Run(given.model, given.out, Recipe(plan, lr=6e-4 if given.again else 1e-3, dense=given.probes), given.seconds, **how)
     run.to_device()
     begun = 0. if run.begin is None else run.progress()
     pools = FeaturePools(run.net, run.eye, run.tok, tuning, plan, int(time.time()) % 10**6, begun)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AVERAGES', 'WORDS', 'SIZES', 'NEEDED', 'STYLE', 'TEMPLATE', 'table_text', 'verdicts_text', 'text_block', 'headline',
-           'numbers', 'with_interval', 'words', 'all_columns', 'opening', 'cells_of_table', 'data_uri', 'size_words',
-           'complete', 'section', 'section_of', 'write_page', 'seconds_left', 'progress_of', 'in_words']
+           'kept_columns', 'numbers', 'with_interval', 'words', 'all_columns', 'opening', 'cells_of_table', 'data_uri',
+           'size_words', 'complete', 'section', 'section_of', 'write_page', 'seconds_left', 'progress_of', 'in_words']
 
 # %% ../../nbs/60_page.ipynb #imports
 import base64, json, re
@@ -20,13 +20,13 @@ from ..loading import EMBEDDED
 
 # %% ../../nbs/60_page.ipynb #text
 AVERAGES = ("retain_vision", "retain_language", "avg_acc_pct", "avg_lo", "avg_hi", "paper_avg_acc_pct",
-            "rel_latency_pct", "paper_rel_latency_pct")
+            "rel_latency_pct", "rel_latency_lo", "rel_latency_hi", "paper_rel_latency_pct")
 
 def table_text(table:pd.DataFrame)->str:
     "A results table in two blocks of text: averages, then question families. Of verdicts a line a claim, a column a model."
     if "verdict" in table: return verdicts_text(table)
-    averages = [c for c in AVERAGES if c in table]
-    others = [c for c in table if c not in averages and c != "method"]
+    averages = [c for c in AVERAGES if c in table and table[c].notna().any()]
+    others = [c for c in table if c not in (*AVERAGES, "method")]
     return "\n\n".join(text_block(table, columns) for columns in (averages, others) if columns)
 
 def verdicts_text(table:pd.DataFrame, width=80)->str: # characters of a claim
@@ -43,37 +43,48 @@ def text_block(table:pd.DataFrame, columns:list)->str:
 
 # %% ../../nbs/60_page.ipynb #headline
 def headline(table:pd.DataFrame): # DataFrame of texts, or None
-    "The five columns that a reader wants first, in plain words; those that the table has."
-    columns = {"accuracy, % (95 % interval)": with_interval(table),
+    "The columns that a reader wants first, in plain words; those that the table has."
+    timed = "rel_latency_lo" in table and table.rel_latency_lo.notna().any()
+    time = "time, % (95 % interval)" if timed else "time, %"
+    columns = {"accuracy, % (95 % interval)": with_interval(table, "avg_acc_pct", "avg_lo", "avg_hi"),
                "paper's accuracy": numbers(table, "paper_avg_acc_pct"),
-               "time, %": numbers(table, "rel_latency_pct"),
+               time: with_interval(table, "rel_latency_pct", "rel_latency_lo", "rel_latency_hi"),
                "paper's time": numbers(table, "paper_rel_latency_pct")}
     there = {name: texts for name, texts in columns.items() if texts is not None}
     if not there or "method" not in table: return None
     first = {name: table[name] for name in ("part", "split", "method") if name in table}
-    return pd.DataFrame({**first, **there})
+    return pd.DataFrame({**first, **there, **kept_columns(table)})
+
+def kept_columns(table:pd.DataFrame)->dict: # name -> texts; empty where the table does not say
+    "Shares of visual tokens that stay in the tower and in the language model."
+    shares = {"tokens in the tower, %": "retain_vision", "in the language model, %": "retain_language"}
+    return {name: [f"{100 * x:.0f}" if pd.notna(x) else "" for x in table[c]] for name, c in shares.items() if c in table}
 
 def numbers(table:pd.DataFrame, column:str):
     "A column as text with one decimal, nothing where there is no number; None when the table has no such column."
-    if column not in table: return None
-    return [f"{x:.1f}" if pd.notna(x) else "" for x in table[column]]
+    return with_interval(table, column)
 
-def with_interval(table:pd.DataFrame):
-    "Average accuracies as '91.6 (88.3 to 95.1)', without an interval where there is none."
-    if (texts := numbers(table, "avg_acc_pct")) is None: return None
-    low, high = (numbers(table, c) or [""] * len(table) for c in ("avg_lo", "avg_hi"))
-    return [f"{a} ({l} to {h})" if l and l != h else a for a, l, h in zip(texts, low, high)]
+def with_interval(table:pd.DataFrame, value:str, *bounds): # columns
+    "A column as '91.6 (88.3 to 95.1)', without an interval where there is none; None when the table has no such column."
+    from ipcv.measure.stats import interval_text
+    if value not in table: return None
+    return [interval_text(*row) for row in zip(*(table[c] for c in (value, *bounds) if c in table))]
+
 
 # %% ../../nbs/60_page.ipynb #rest
 WORDS = dict(
     avg_acc_pct="accuracy", avg_lo="accuracy, low", avg_hi="accuracy, high",
     retain_vision="kept in the tower", retain_language="kept in the LLM",
     minus_acc="accuracy minus IPCV's", acc_lo="accuracy difference, low", acc_hi="accuracy difference, high",
-    rel_latency_pct="time", rel_prefill_pct="time to first token",
-    minus_time="time minus IPCV's", time_lo="time, low", time_hi="time, high",
+    rel_latency_pct="time", rel_latency_lo="time, low", rel_latency_hi="time, high",
+    rel_latency_se="time, standard error", rel_prefill_pct="time to first token",
+    minus_time="time minus IPCV's", time_lo="time difference, low", time_hi="time difference, high",
+    pictures_differ="pictures that differ", less="less than the reference", less_low="less, low", less_high="less, high",
     counted_tflops="TFLOPs (counted)", counted_kv_mib="cache, MiB (counted)", tflops="TFLOPs", kv_cache_mb="cache, MiB",
     flops_pct="FLOPs", cache_pct="cache", peak_mib="peak memory, MiB", tower_peak_mib="tower's peak, MiB",
-    tower_pct="tower", prefill_pct="prefill", rest_pct="rest", ceiling_free_tower="most speed-up")
+    tower_pct="tower", prefill_pct="prefill", decode_pct="decoding", rest_pct="rest", limit_free_tower="most speed-up",
+    median_mean_nearest="median, mean of the nearest", median_other="median, what it is compared with",
+    pictures_for="pictures above 0.5")
 
 def words(column:str)->str:
     "A column's name for people: 'paper: accuracy' for `paper_avg_acc_pct`."
@@ -174,7 +185,7 @@ TEMPLATE = """<!doctype html>
 <p>Accuracy and time are percent of the stock model's. Columns marked <span class="paper">paper</span> are the paper's,
 measured there on Qwen2-VL-7B (Table 3: InternVL3-38B) and public benchmarks. All other numbers were measured here, on the model and questions named
 below each title, unless a column or row says "counted" or "arithmetic". Compare the order of methods and the direction of
-effects, not levels. Intervals are 95 %, pictures resampled.</p>
+effects, not levels. Intervals are 95 %: of accuracy over pictures, of time over the rounds of timing of the same few questions.</p>
 {% for name, why in failures.items() %}<h2>{{ name }}</h2><p><b>Did not finish:</b> {{ why }}</p>{% endfor %}
 {% for why in unreadable %}
 <p><b>Not shown:</b> {{ why }}</p>

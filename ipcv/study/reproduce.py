@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'ENVIRONMENT', 'READ', 'PROGRESS', 'KERNEL', 'FINISHED', 'COUNTS', 'INSTEAD', 'places', 'experiments',
-           'assignments', 'literal', 'declared', 'defaults', 'model_of', 'recorded_at', 'configured', 'changed',
-           'commit', 'hardware_of', 'results_of_others', 'configuration', 'differing', 'held', 'record_of',
+           'gpu_runs', 'assignments', 'literal', 'declared', 'defaults', 'model_of', 'recorded_at', 'configured',
+           'changed', 'commit', 'hardware_of', 'results_of_others', 'configuration', 'differing', 'held', 'record_of',
            'read_record', 'refuse_other', 'standing', 'claim_folder', 'settle', 'own_kernels', 'kill_kernel',
            'in_thread', 'execute', 'surroundings', 'finish', 'folder_name', 'answers_folder', 'of_benchmarks',
            'kept_in', 'benchmarks_of', 'paper_of', 'forget_answers', 'time_in', 'seconds_by_part', 'run', 'size_of',
@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from ..errors import ConfigError, IPCVError, ResultsError
 from ..files import check_folder, read_json, readable, write_json
 from ..loading import EMBEDDED, check_model
+from ..measure.bench import Bench
 from ..measure.environment import code_digest, machine, package_code, version, versions
 from ..methods.base import check_integer
 from .benchmarks import check_tasks, chosen as chosen_tasks, forget, kept_records, manager, plan
@@ -52,6 +53,13 @@ def experiments(folder=None, # where to look instead of `places`
         if found: return {p.stem: p for p in found}
     raise ConfigError(f"no experiment notebooks in {' or '.join(map(str, looked))}: "
                       "run this in a clone of ipcv, or name their folder with --notebooks")
+
+def gpu_runs(*names:str)->dict: # files in `experiments/gpu` -> `Bench`
+    "Those of these measurements on a GPU that are there; a line says so where there is none."
+    folder = next(iter(experiments().values())).parent / "gpu"
+    found = {name: Bench.read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
+    if not found: print(f"{folder} has no measurements on a GPU: they are part of a clone of ipcv, not of the installed package")
+    return found
 
 def assignments(path, tag:str)->dict:
     """Names and literal values that a notebook's cells with this tag assign, read without running them.

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['TUNING', 'reported', 'only', 'labelled', 'label', 'Layers', 'stage_layers', 'scaled', 'config_of', 'layers_of',
-           'loaded', 'taken', 'refusal', 'retained', 'tidy', 'beside', 'paired_differences', 'suites', 'load_questions',
-           'whole', 'pictures_of', 'grids_of', 'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered',
-           'usual_workers', 'own_device', 'other_nodes', 'pieces', 'portions', 'get_ready', 'answer_piece',
-           'start_worker', 'helpers', 'Pieces', 'complete', 'code_here', 'unfit', 'others_wait', 'share_out', 'timed',
-           'earlier_run', 'keep_run', 'measure', 'of_benchmarks', 'answer_benchmark', 'paper_over', 'cross', 'tuned',
-           'check_tries', 'one_round', 'found', 'around']
+           'loaded', 'taken', 'refusal', 'retained', 'tidy', 'beside', 'paired_differences', 'differences',
+           'families_of', 'with_constant', 'suites', 'load_questions', 'whole', 'pictures_of', 'grids_of',
+           'usual_inputs', 'usual_grids', 'best_at', 'spent', 'answered', 'usual_workers', 'own_device', 'other_nodes',
+           'pieces', 'portions', 'get_ready', 'answer_piece', 'start_worker', 'helpers', 'Pieces', 'complete',
+           'code_here', 'unfit', 'others_wait', 'share_out', 'timed', 'earlier_run', 'keep_run', 'measure',
+           'of_benchmarks', 'answer_benchmark', 'paper_over', 'cross', 'tuned', 'check_tries', 'one_round', 'found',
+           'around']
 
 # %% ../../nbs/33_tables.ipynb #imports
 import atexit, json, os, platform, signal, sys, time
@@ -170,6 +171,42 @@ def paired_differences(rows:pd.DataFrame, # from `evaluate`
     if rows.empty: return pd.DataFrame(pairs, columns=["method", "minus"]).assign(points=np.nan, low=np.nan, high=np.nan)
     found = [(a, b, *average_difference(rows, a, b, vanilla)) for a, b in pairs]
     return pd.DataFrame(found, columns=["method", "minus", "points", "low", "high"])
+
+def differences(rows:pd.DataFrame, # from `evaluate`
+                pairs,             # [(method, minus this one)]
+                retains=None,      # ratios that `label` adds to the methods' names, a column each
+                vanilla="Vanilla",
+               )->pd.DataFrame:    # of texts, a row a pair
+    "`paired_differences` as '12.1 (7.3 to 17.4)'; a line says which methods have no rows. Raises `ResultsError`."
+    from ipcv.measure.stats import interval_text
+    there, columns, lacking = set(rows.method), {}, {}
+    for r in retains or [None]:
+        named = {f"{a} minus {b}": (a, b) if r is None else (label(a, r), label(b, r)) for a, b in pairs}
+        lacking |= dict.fromkeys(m for pair in named.values() for m in pair if m not in there)
+        named = {name: pair for name, pair in named.items() if there.issuperset(pair)}
+        found = paired_differences(rows, list(named.values()), vanilla)
+        heading = "points (95 % interval)" if r is None else f"{100 * r:.0f} %"
+        columns[heading] = {n: interval_text(d.points, d.low, d.high) for n, d in zip(named, found.itertuples())}
+    if lacking: print("not compared, without answers:", ", ".join(lacking))
+    return pd.DataFrame(columns).fillna("")
+
+def families_of(table:pd.DataFrame)->list: # from `measure`
+    "Its columns of question families."
+    names = list(table)
+    return names[names.index("retain_language") + 1:names.index("avg_acc_pct")]
+
+def with_constant(table:pd.DataFrame, # from `measure`
+                  rows:pd.DataFrame,  # from `evaluate`, with the right answers
+                 )->pd.DataFrame:
+    "The table and a last row: what the best constant answer to each family gets right, and its average."
+    from ipcv.measure.stats import constant_accuracy, in_average
+    if "answer" not in rows: return table
+    vanilla = rows[rows.method == table.method[0]]
+    constant, stock = 100 * constant_accuracy(vanilla), 100 * vanilla.groupby("family").correct.mean()
+    counted = [family for family in in_average(vanilla)[1] if stock[family] > 0]
+    average = 100 * (constant / stock)[counted].mean()
+    row = dict(method="best constant answer", avg_acc_pct=average, **constant)
+    return pd.concat([table, pd.DataFrame([row])], ignore_index=True)
 
 # %% ../../nbs/33_tables.ipynb #families
 def suites()->dict: # name -> (split, number of pictures or prompts) -> datasets.Dataset
@@ -465,7 +502,9 @@ def timed(model, questions:dict, methods:dict, n:int, batch_size:int, repeats:in
     from ipcv.study.evaluate import files_of, latency, named_methods, sha
     from ipcv.methods.text import spell
     texts = {name: spell(m) for name, m in named_methods(methods).items()}
-    own = [found] if (found := files_of(model)) else [] # a local folder may change under its name
+    from ipcv.loading import EMBEDDED, embedded_folder
+    folder = embedded_folder(model) if model in EMBEDDED else model
+    own = [found] if (found := files_of(folder)) else [] # weights may change under their name
     key = sha(json.dumps([str(model), *own, questions, n, batch_size, repeats, str(device)], sort_keys=True))
     if answers and (run := earlier_run(Path(answers), key, texts)) is not None: return run
     (network, processor), suite, threads = loaded(model, device), load_questions(**questions), torch.get_num_threads()
@@ -490,8 +529,7 @@ def keep_run(folder:Path, key:str, texts:dict, run:pd.DataFrame):
     "Keep an interleaved run for other tables, methods under their texts."
     from ipcv.study.evaluate import sha
     folder.mkdir(parents=True, exist_ok=True)
-    run = run.drop_duplicates(["method", "repeat"]).assign(method=lambda d: d.method.map(texts))
-    run = run.drop_duplicates(["method", "repeat"]) # two labels of one method
+    run = run.assign(method=run.method.map(texts)).drop_duplicates(["method", "repeat"]) # two labels of one method
     name = f"times-{key}-{sha(*sorted(set(texts.values())))}.csv"
     with replacing(folder / name) as file: run.to_csv(file, index=False)
 
@@ -503,17 +541,17 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
             batch_size=32, seed=0,
             out=".",           # folder for table.csv and rows.parquet
             split="eval", families=None, suite="scenes", # what `load_questions` takes
-            n=128, repeats=5, timed_batch=8, # what `latency` takes; small batches, for prompts of many lengths
+            n=128, repeats=9, timed_batch=8, # what `latency` takes; small batches, for prompts of many lengths
             answers=None,      # folder of answers and times that several tables share; None: within `out`
             workers=None,      # processes that answer at once, see `answered`
             device=None,       # where the model goes, None for the CPU
             tasks=None,        # benchmarks of lmms-eval in place of the suite, see `benchmarks.chosen`; `limit` is then of questions
             include=None,      # folder with further tasks of lmms-eval
             frames=16,         # of each clip of a benchmark, one or more
-           )->pd.DataFrame:    # see `tidy`
+           )->pd.DataFrame:    # see `tidy`; with bounds of the relative latency, NaN below six repeats
     "Accuracy, latency and the paper's numbers for each method; the table is also written to `out`."
     from ipcv.methods.text import parse
-    from ipcv.measure.stats import left_out, relative_latency
+    from ipcv.measure.stats import left_out, relative_latency, time_difference
     parsed, first, out = {k: parse(v) for k, v in methods.items()}, next(iter(methods)), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -530,6 +568,9 @@ def measure(methods:dict,      # label -> method string such as "ipcv:retain=0.3
         if remark := left_out(rows[rows.method == first]): print(remark)
     latency = relative_latency(times, first)
     table = beside(scores, latency, kept, paper) if tasks else tidy(rows, latency, kept, paper, seed)
+    bounds = 100 + np.array([time_difference(times, m, first, first)[1:] for m in table.method])
+    for place, column in enumerate(("rel_latency_lo", "rel_latency_hi")):
+        table.insert(table.columns.get_loc("rel_latency_pct") + 1 + place, column, bounds[:, place])
     times.to_csv(out / "times.csv", index=False)
     table.to_csv(out / "table.csv", index=False)
     rows.to_parquet(out / "rows.parquet")

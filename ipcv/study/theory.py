@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['gaps', 'hausdorff', 'ActivationTrace', 'check_packed', 'as_item', 'trace_states', 'run_blocks', 'sets', 'ratios',
-           'growth', 'steepest', 'by_block', 'pairs', 'tightness', 'within', 'fit', 'layer_errors', 'changes', 'lower',
-           'plane']
+           'growth', 'steepest', 'by_block', 'pairs', 'tightness', 'within', 'fit', 'layer_errors', 'changes', 'plane']
 
 # %% ../../nbs/40_theory.ipynb #imports
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from scipy.optimize import linprog
 from scipy.special import gammaln
-from scipy.stats import mannwhitneyu
 from torch import Tensor
 from torch.func import jvp, vjp
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -292,12 +290,6 @@ def changes(
         return pd.DataFrame(dict(of=name, l1=l1, cosine=cosine))
     return pd.concat([compared(name, other) for name, other in against.items()], ignore_index=True)
 
-def lower(
-    a, # (n,)
-    b, # (m,)
-) -> float:
-    "The chance that a value of `a` is below one of `b` (ties count half): an effect size, 0.5 for none."
-    return float(1 - mannwhitneyu(a, b, method="asymptotic").statistic / (len(a) * len(b)))
 
 # %% ../../nbs/40_theory.ipynb #plane
 def plane(
