@@ -354,7 +354,8 @@ def by_round(times:pd.DataFrame, # rows of `latency`: method, repeat, seconds
     wide = times.pivot(index="repeat", columns="method", values="seconds")
     for method in methods:
         if (lacking := wide[method].isna()).any():
-            raise ResultsError(f"no time of {method!r} in round {lacking.idxmax()}; allowed: a time of each method in each round")
+            raise ResultsError(f"no time of {method!r} in round {lacking.idxmax()}; "
+                               "allowed: a time of each method in each round")
     return wide
 
 def relative_latency(times:pd.DataFrame,  # rows of `latency`: method, repeat, seconds
@@ -373,8 +374,9 @@ def time_difference(times:pd.DataFrame, # rows of `latency`
                    )->Interval:         # points of percent of vanilla
     """Median over the rounds of the difference of two times, and the order statistics that enclose it.
 
-    Of six to eight rounds these are the least and the greatest, of nine to eleven the second ones; below six rounds they are
-    NaN. The interval is of these questions: others take other times. Raises `ResultsError` as `by_round`."""
+    Of six to eight rounds these are the least and the greatest, of nine to eleven the second ones; below six
+    rounds they are NaN. The interval is of these questions: others take other times. Raises `ResultsError` as
+    `by_round`."""
     wide = by_round(times, method, base, vanilla)
     d = np.sort(100 * (wide[method] - wide[base]) / wide[vanilla])
     order = int(binom.ppf((1 - level) / 2, len(d), .5)) # which order statistic is the bound, from either end; 0: none

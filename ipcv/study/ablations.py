@@ -285,15 +285,16 @@ def differences_table(
     pictures:int, # that were asked about
     base:str="IPCV",
 ) -> pd.DataFrame: # a row per method, in percent of vanilla; differences in words, none for the base
-    "Differences with their intervals; where fewer than `FEWEST` pictures differ, their number in place of the interval."
+    "Differences with intervals; where fewer than `FEWEST` pictures differ, their number in place of the interval."
     from ipcv.measure.stats import FEWEST
     def signed(value): return f"{round(value, 1) + 0.:+.1f}" # never minus zero
     def words(value, low, high): return signed(value) + ("" if np.isnan(low) else f" ({low:.1f} to {high:.1f})")
     def accuracy(r):
-        if r.pictures_differ < FEWEST: return f"{signed(r.minus_acc)}, answers differ on {r.pictures_differ} of {pictures}"
-        return words(r.minus_acc, r.acc_lo, r.acc_hi)
+        if r.pictures_differ >= FEWEST: return words(r.minus_acc, r.acc_lo, r.acc_hi)
+        return f"{signed(r.minus_acc)}, answers differ on {r.pictures_differ} of {pictures}"
     def row(r):
-        minus = ("", "", "") if r.method == base else (accuracy(r), r.pictures_differ, words(r.minus_time, r.time_lo, r.time_hi))
+        minus = accuracy(r), r.pictures_differ, words(r.minus_time, r.time_lo, r.time_hi)
+        if r.method == base: minus = "", "", ""
         return r.method, f"{r.avg_acc_pct:.1f}", *minus[:2], f"{r.rel_latency_pct:.1f}", minus[2]
     columns = ["method", "accuracy", f"accuracy minus {base}'s", "pictures that differ", "time", f"time minus {base}'s"]
     return pd.DataFrame(map(row, table.itertuples()), columns=columns).set_index("method")

@@ -96,7 +96,8 @@ ACCURACY = [
           gap("IPCV+DART 35", at(IN_TOWER, 35)), 1),
     Claim("4.3", "4.2, Table 1", "At 20 % IPCV is above the tower baselines, as the authors ran them", "table1",
           gap("IPCV+DART 20", at(IN_TOWER, 20)), 1),
-    Claim("4.4", "4.2, Table 1", "At 35 % IPCV is at least 12 points above the best tower baseline, as the authors ran them", "table1",
+    Claim("4.4", "4.2, Table 1",
+          "At 35 % IPCV is at least 12 points above the best tower baseline, as the authors ran them", "table1",
           gap("IPCV+DART 35", at(IN_TOWER, 35), floor=12)),
     Claim("4.5", "4.2, Table 1", "At 50 % IPCV keeps 95 % of the accuracy or more (the paper: 97.8)", "table1",
           reaches(["IPCV+DART 50"], 95), unit="% kept"),
@@ -186,7 +187,8 @@ BOUNDS = [
           "(1 % may break it, since L is estimated)", "theory",
           unbroken("E.3 printed, L by subsets", "L, same token, subsets"), -1, "% broken"),
     Claim("E.5", "E, Theorem E.5", "Errors of rebuilt tokens stay below 2B(L + 1)", "theory",
-          unbroken("E.5 printed, L by ascent", "L, same token, ascent"), 0, "% broken", trivial("E.5 printed, L by ascent")),
+          unbroken("E.5 printed, L by ascent", "L, same token, ascent"), 0, "% broken",
+          trivial("E.5 printed, L by ascent")),
 ]
 
 CLAIMS = [*IDEAS, *ACCURACY, *EFFICIENCY, *PARTS, *BOUNDS]
@@ -234,7 +236,8 @@ def judged(claim:Claim, model:str, results:Results, tower:Results=None)->dict:
             parts, origin = how.measure(results, source), results.origin(source)
             reason = tower_of(results.table(source)) if inside else ""
             control = how.control(results, source) if how.control else ""
-        except Missing as error: reason = f"{error}; {f'ipcv reproduce {source} --full' if inside else claim.command(model)}"
+        except Missing as error:
+            reason = f"{error}; " + (f"ipcv reproduce {source} --full" if inside else claim.command(model))
     return row(claim, how, parts) | dict(model=model, control=control, reason=reason, source=source.split("/")[0], origin=origin)
 
 def row(claim:Claim, how, parts:list)->dict: # `how`: the claim or its `TowerMeasure`

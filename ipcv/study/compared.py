@@ -52,7 +52,8 @@ def rival_methods(
 )->dict:            # label -> method string
     "Methods that are newer than the paper, and two combinations with IPCV."
     ipcv = ipcv_method(retain, at, k)
-    alone = {"DivPrune": "divprune", "CDPruner": "cdpruner", "VisionZip": "visionzip", "HiPrune": "hiprune", "PruMerge+": "prumerge"}
+    alone = {"DivPrune": "divprune", "CDPruner": "cdpruner",
+             "VisionZip": "visionzip", "HiPrune": "hiprune", "PruMerge+": "prumerge"}
     return {**{label: f"{name}:retain={retain}" for label, name in alone.items()},
             "IPCV+DivPrune": f"{ipcv}+divprune:retain={retain}",
             "PixelPrune+IPCV": f"pixelprune:tau={tau}+{ipcv}"}

@@ -120,7 +120,7 @@ class EventProbe(nn.Module):
         inside:Tensor, # (B, L, D)
         batch:dict, # as `arrays_of` makes it
     ) -> tuple: # loss, (right, labels)
-        """Cross-entropy of each label, of each count where a picture ends, and of whether an option is right where it ends.
+        """Cross-entropy of each label, of counts where a picture ends, and of whether an option is right where it ends.
 
         Those with class 0 are left out of what is counted."""
         x = F.layer_norm(inside, inside.shape[-1:]).flatten(0, 1)
@@ -204,7 +204,7 @@ class Asked(batches.Branch):
     options: list = dataclasses.field(default_factory=list) # (token, 1 for the right option, else 0)
 
 def option_ends(question:str) -> list: # characters
-    "Where the options of a choice end: for 'which way? A up B left' behind 'up' and behind 'left'. Empty in other questions."
+    "Where the options of a choice end: in 'which way? A up B left' behind 'up' and 'left'. Empty in other questions."
     starts, at = [], 0
     for letter in "ABCDE":
         if (at := question.find(f" {letter} ", at)) < 0: break
@@ -215,7 +215,8 @@ def with_options(branch, question:str, answer:str, spell) -> Asked:
     "A question's branch with the ends of its options. Raises `ValueError` for an answer that is no option."
     tokens = [len(spell(question[:end]))-1 for end in option_ends(question)]
     letters = "ABCDE"[:len(tokens)]
-    if answer not in tuple(letters): raise ValueError(f"answer is {answer!r}; allowed: one of {letters}, as in {question!r}")
+    if answer not in tuple(letters):
+        raise ValueError(f"answer is {answer!r}; allowed: one of {letters}, as in {question!r}")
     right = letters.index(answer)
     return Asked(**vars(branch), options=[(token, int(i == right)) for i, token in enumerate(tokens)])
 
@@ -273,8 +274,8 @@ def keep_drawing(net:Net, maker, seed:int, tuning:Tuning, progress, parent:int, 
         if kept is not None: out.send_bytes(pickle.dumps(kept))
 
 # %% ../../nbs/35_finetune.ipynb #arrays
-def options_in(kept:list, rows:list, length:int): # as of `arrays_of`; of a row -> (token of the batch, 1 for the right option)
-    "Where the options end of all choices that are asked."
+def options_in(kept:list, rows:list, length:int): # as of `arrays_of`; of a row
+    "Where the options of all choices end that are asked: pairs of a token of the batch and 1 for the right option, else 0."
     for i, (k, branches) in enumerate(zip(kept, rows)):
         start = i*length+len(k.prefix.ids)
         for branch in branches:
@@ -401,14 +402,15 @@ def shipped(name:str) -> tuple: # EventNet, eye, tokenizer
     return net, TileEye(dino.tiles_of, dino.tile_boxes) if name == INTERN else PatchEye(), processor.tokenizer
 
 TUNINGS = {"tiny": Tuning(), INTERN: Tuning(full_rate=(400, 260, 390), first_share=1., batch=3200, most=2500)}
-AGAIN = dict(odds=((1., (.35, .3, .35)),), first_share=1., last_from=0.) # of a `Tuning`, for weights that were fine-tuned before
-SMOKE = dict(fewest=3, full_rate=(60, 60, 60), batch=1500) # of a `Tuning`
+# of a `Tuning`, for weights that were fine-tuned before, and for a few examples
+AGAIN = dict(odds=((1., (.35, .3, .35)),), first_share=1., last_from=0.)
+SMOKE = dict(fewest=3, full_rate=(60, 60, 60), batch=1500)
 
 def mean_weights(
     runs, # folders of runs of one model
     out, # folder, for a model
 ):
-    "Write the model whose weights are the mean of those of several runs. Raises `ConfigError` where their shapes differ."
+    "Write the model whose weights are the mean of several runs'. Raises `ConfigError` where their shapes differ."
     files = [Path(run)/"model"/"model.safetensors" for run in runs]
     for file in files:
         if not file.is_file(): raise bad_field("mean", str(file.parent.parent), "a folder of a run that has ended")
@@ -416,7 +418,8 @@ def mean_weights(
     sizes = [{name: w.shape for name, w in of.items()} for of in weights]
     for run, size in zip(runs, sizes):
         if size != sizes[0]: raise bad_field("mean", str(run), f"a run of the same model as {runs[0]}")
-    mean = {name: torch.stack([of[name].float() for of in weights]).mean(0).to(w.dtype) for name, w in weights[0].items()}
+    def mean_of(name, kind): return torch.stack([of[name].float() for of in weights]).mean(0).to(kind)
+    mean = {name: mean_of(name, w.dtype) for name, w in weights[0].items()}
     shutil.copytree(files[0].parent, out, dirs_exist_ok=True)
     save_file(mean, Path(out)/"model.safetensors", {"format": "pt"})
 
@@ -426,8 +429,8 @@ def main(args:list|None=None):
     parser.add_argument("--model", choices=list(recipe.RECIPES), required=True)
     parser.add_argument("--out", required=True, help="folder of checkpoint, log, evaluation and model")
     parser.add_argument("--seconds", type=float, default=3*3600., help="for everything, from the start to the written model")
-    parser.add_argument("--again", action="store_true", help="all kinds from the start, for weights that were fine-tuned before")
-    parser.add_argument("--probes", type=float, default=1., help="weight of the probes' loss beside that of the answers")
+    parser.add_argument("--again", action="store_true", help="all kinds from the start, for fine-tuned weights")
+    parser.add_argument("--probes", type=float, default=1., help="weight of the probes' loss beside the answers'")
     parser.add_argument("--mean", nargs="+", metavar="RUN", help="train nothing: write the mean of these runs' weights")
     parser.add_argument("--smoke", action="store_true", help="batches of a few examples, to see that all runs")
     given = parser.parse_args(args)
@@ -435,10 +438,12 @@ def main(args:list|None=None):
         try: return mean_weights(given.mean, given.out)
         except ConfigError as e: parser.exit(1, f"{e}\n")
     keep_memory()
-    tuning = dataclasses.replace(TUNINGS[given.model], **(AGAIN if given.again else {}) | (SMOKE if given.smoke else {}))
+    changes = (AGAIN if given.again else {}) | (SMOKE if given.smoke else {})
+    tuning = dataclasses.replace(TUNINGS[given.model], **changes)
     plan = Plan(tokens=5000, rows=20_000, dense=0., room=tuning.room, images=3 if given.smoke else 192)
     how = dict(made=shipped(given.model), born=recipe.process_start())
-    run = Run(given.model, given.out, Recipe(plan, lr=6e-4 if given.again else 1e-3, dense=given.probes), given.seconds, **how)
+    learning = Recipe(plan, lr=6e-4 if given.again else 1e-3, dense=given.probes)
+    run = Run(given.model, given.out, learning, given.seconds, **how)
     run.to_device()
     begun = 0. if run.begin is None else run.progress()
     pools = FeaturePools(run.net, run.eye, run.tok, tuning, plan, int(time.time()) % 10**6, begun)

@@ -205,8 +205,8 @@ ENOUGH = 12 # pictures that an estimated constant needs; the reading size has fe
 def unbroken(bound, estimate=None): # bound on final states, and the constant in it where that is a lower estimate
     """Minus the percentage of tokens that break a bound, per kind of picture.
 
-    A constant estimated on fewer than `ENOUGH` pictures is too small. The share that breaks the bound is then only an upper
-    limit, so the interval ends at zero."""
+    A constant estimated on fewer than `ENOUGH` pictures is too small. The share that breaks the bound is then only an
+    upper limit, so the interval ends at zero."""
     def measure(results, name):
         table = results.table(name)
         found = table[(table.part == "bound") & (table.what == bound) & table.retain.isna()]
@@ -271,8 +271,8 @@ def ablated(method):
     def measure(results, name):
         table = results.table(name)
         some = table[table.split == "validation"]
-        fewest = some.iloc[pd.to_numeric(some.pictures, errors="coerce").argsort()] # those of all variants, then what was ahead
-        row = row_of(fewest, method=method)
+        of_all_first = some.iloc[pd.to_numeric(some.pictures, errors="coerce").argsort()] # then those of what was ahead
+        row = row_of(of_all_first, method=method)
         if np.isnan(row.acc_lo): raise Missing(f"{method}: no interval in the table of {name}")
         return [of_interval(-row.minus_acc, -row.acc_hi, -row.acc_lo, int(row.pictures) - 1)]
     return measure

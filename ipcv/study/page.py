@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AVERAGES', 'WORDS', 'SIZES', 'NEEDED', 'STYLE', 'TEMPLATE', 'table_text', 'verdicts_text', 'text_block', 'headline',
-           'kept_columns', 'numbers', 'with_interval', 'words', 'all_columns', 'opening', 'cells_of_table', 'data_uri',
+           'kept_columns', 'with_interval', 'words', 'all_columns', 'opening', 'cells_of_table', 'data_uri',
            'size_words', 'complete', 'section', 'section_of', 'write_page', 'seconds_left', 'progress_of', 'in_words']
 
 # %% ../../nbs/60_page.ipynb #imports
@@ -47,9 +47,9 @@ def headline(table:pd.DataFrame): # DataFrame of texts, or None
     timed = "rel_latency_lo" in table and table.rel_latency_lo.notna().any()
     time = "time, % (95 % interval)" if timed else "time, %"
     columns = {"accuracy, % (95 % interval)": with_interval(table, "avg_acc_pct", "avg_lo", "avg_hi"),
-               "paper's accuracy": numbers(table, "paper_avg_acc_pct"),
+               "paper's accuracy": with_interval(table, "paper_avg_acc_pct"),
                time: with_interval(table, "rel_latency_pct", "rel_latency_lo", "rel_latency_hi"),
-               "paper's time": numbers(table, "paper_rel_latency_pct")}
+               "paper's time": with_interval(table, "paper_rel_latency_pct")}
     there = {name: texts for name, texts in columns.items() if texts is not None}
     if not there or "method" not in table: return None
     first = {name: table[name] for name in ("part", "split", "method") if name in table}
@@ -58,14 +58,11 @@ def headline(table:pd.DataFrame): # DataFrame of texts, or None
 def kept_columns(table:pd.DataFrame)->dict: # name -> texts; empty where the table does not say
     "Shares of visual tokens that stay in the tower and in the language model."
     shares = {"tokens in the tower, %": "retain_vision", "in the language model, %": "retain_language"}
-    return {name: [f"{100 * x:.0f}" if pd.notna(x) else "" for x in table[c]] for name, c in shares.items() if c in table}
-
-def numbers(table:pd.DataFrame, column:str):
-    "A column as text with one decimal, nothing where there is no number; None when the table has no such column."
-    return with_interval(table, column)
+    def percent(x): return f"{100 * x:.0f}" if pd.notna(x) else ""
+    return {name: [percent(x) for x in table[c]] for name, c in shares.items() if c in table}
 
 def with_interval(table:pd.DataFrame, value:str, *bounds): # columns
-    "A column as '91.6 (88.3 to 95.1)', without an interval where there is none; None when the table has no such column."
+    "A column as '91.6 (88.3 to 95.1)', without the interval where there is none; None when it is not in the table."
     from ipcv.measure.stats import interval_text
     if value not in table: return None
     return [interval_text(*row) for row in zip(*(table[c] for c in (value, *bounds) if c in table))]
@@ -79,7 +76,8 @@ WORDS = dict(
     rel_latency_pct="time", rel_latency_lo="time, low", rel_latency_hi="time, high",
     rel_latency_se="time, standard error", rel_prefill_pct="time to first token",
     minus_time="time minus IPCV's", time_lo="time difference, low", time_hi="time difference, high",
-    pictures_differ="pictures that differ", less="less than the reference", less_low="less, low", less_high="less, high",
+    pictures_differ="pictures that differ",
+    less="less than the reference", less_low="less, low", less_high="less, high",
     counted_tflops="TFLOPs (counted)", counted_kv_mib="cache, MiB (counted)", tflops="TFLOPs", kv_cache_mb="cache, MiB",
     flops_pct="FLOPs", cache_pct="cache", peak_mib="peak memory, MiB", tower_peak_mib="tower's peak, MiB",
     tower_pct="tower", prefill_pct="prefill", decode_pct="decoding", rest_pct="rest", limit_free_tower="most speed-up",

@@ -58,7 +58,8 @@ def gpu_runs(*names:str)->dict: # files in `experiments/gpu` -> `Bench`
     "Those of these measurements on a GPU that are there; a line says so where there is none."
     folder = next(iter(experiments().values())).parent / "gpu"
     found = {name: Bench.read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
-    if not found: print(f"{folder} has no measurements on a GPU: they are part of a clone of ipcv, not of the installed package")
+    if not found:
+        print(f"{folder} has no measurements on a GPU: they are part of a clone of ipcv, not of the installed package")
     return found
 
 def assignments(path, tag:str)->dict:

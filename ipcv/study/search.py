@@ -167,7 +167,8 @@ def output_errors(
         vanilla = tower_output(model, given)
         for label, method in methods.items():
             mine = tower_output(model, given, *(method if isinstance(method, tuple) else (method,)))
-            found.append(dict(picture=i, method=label, output=off(mine[0], vanilla[0]), tokens=off(mine[1], vanilla[1])))
+            output, tokens = map(off, mine, vanilla)
+            found.append(dict(picture=i, method=label, output=output, tokens=tokens))
     return pd.DataFrame(found)
 
 def over_pictures(
@@ -187,7 +188,8 @@ EARLY = dict(prune_layer=1, as_layers=0)
 BEST = EARLY | PLACES | HALF # `IPCV.best` in a tower of 12 blocks
 
 METRIC_WORDS = {"states": "states", "places": "states and places", "keys": "keys", "cosine": "cosine of states"}
-RULE_NAMES = {"spread": "quasi-random", "window": "best of windows", "window_far": "farthest of windows", "far": "farthest first"}
+RULE_NAMES = {"spread": "quasi-random", "window": "best of windows",
+              "window_far": "farthest of windows", "far": "farthest first"}
 STAY_WORDS = {"drift": "largest drift", "norm": "largest norm", "random": "random ones",
               "quasi-random": "even over the picture, whatever it shows",
               "best of windows": "largest drift of each square window, then of all",
@@ -212,7 +214,8 @@ def others(
     "What differs from the paper's and has no words of its own in `setting_name`."
     worded = {"prune_layer", "as_layers", "space", "metric", "place_weight", "k", "rule", "cover"}
     if stay_by(Search(.35, **fields)) == fields.get("score"): worded.add("score")
-    return [f"{field}={value}" for field, value in fields.items() if field not in worded and value != getattr(Search, field)]
+    rest = {field: value for field, value in fields.items() if field not in worded}
+    return [f"{field}={value}" for field, value in rest.items() if value != getattr(Search, field)]
 
 def setting_name(
     fields:dict, # of `Search`, those that differ from the paper's
